@@ -1,0 +1,9 @@
+"""Type aliases shared by the package."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+# NumPy and CuPy arrays share no base class, and naming CuPy here would import it.
+Array: TypeAlias = Any
+Pair: TypeAlias = tuple[int, int]

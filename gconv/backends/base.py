@@ -1,0 +1,273 @@
+"""The interface of a backend, and the compositions that serve where it has no kernel of its own."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from gconv._typing import Array, Pair
+
+__all__ = ["Backend", "BackendUnavailableError", "argmax_dtype"]
+
+
+class BackendUnavailableError(RuntimeError):
+    """The backend that was asked for can't run here; the message says why and what mends it."""
+
+
+def argmax_dtype(window: Pair) -> str:
+    """Return the dtype that holds a place inside a pooling window: a byte, unless the window is large."""
+    return "uint8" if window[0] * window[1] <= 256 else "int32"
+
+
+class Backend(ABC):
+    """What NumPy and CuPy do not share; everything else a layer takes from ``xp``.
+
+    Every method gets arrays of one floating dtype whose shapes have been checked, in any memory layout,
+    and returns new C-contiguous arrays of that dtype. None writes to its inputs, except the optimiser
+    steps to their state and ``out``. Strides, pads and windows are (vertical, horizontal) pairs.
+
+    Attributes
+    ----------
+    name : str
+        As in GCONV_BACKEND.
+    xp : module
+        NumPy or CuPy.
+    """
+
+    name: str
+    xp: Any
+
+    @abstractmethod
+    def asarray(self, x: Array, dtype: Any = None) -> Array:
+        """Return ``x``, an array or a sequence, as this backend's array, without a copy where possible."""
+
+    @abstractmethod
+    def to_numpy(self, x: Array) -> Array:
+        """Return ``x`` as a NumPy array."""
+
+    @abstractmethod
+    def synchronize(self) -> None:
+        """Wait until every computation issued so far has ended; needed around timings."""
+
+    # Convolution and pooling ------------------------------------------------------------------------
+
+    @abstractmethod
+    def im2col(self, x: Array, field: Pair, stride: Pair, pad: Pair) -> Array:
+        """Return the columns of x (N, C, H, W): rows (c, hh, ww), columns (n, y, x)."""
+
+    @abstractmethod
+    def col2im(self, cols: Array, x_shape: tuple[int, ...], field: Pair, stride: Pair, pad: Pair) -> Array:
+        """Return the sum of columns (C*HH*WW, N*H'*W') into images of ``x_shape``: the adjoint of im2col."""
+
+    @abstractmethod
+    def conv_forward(self, x: Array, w: Array, b: Array, stride: Pair, pad: Pair) -> Array:
+        """Return out (N, F, H', W') of x (N, C, H, W), w (F, C, HH, WW), b (F,)."""
+
+    @abstractmethod
+    def conv_backward(
+        self, dout: Array, x: Array, w: Array, stride: Pair, pad: Pair, input_grad: bool = True
+    ) -> tuple[Array | None, Array, Array]:
+        """Return (dx, dw, db); dx is None where ``input_grad`` is False."""
+
+    @abstractmethod
+    def max_pool_forward(self, x: Array, window: Pair, stride: Pair) -> tuple[Array, Array]:
+        """Return (out, argmax); argmax holds row * width + column inside the window, the first maximum's."""
+
+    @abstractmethod
+    def max_pool_backward(
+        self, dout: Array, argmax: Array, x_shape: tuple[int, ...], window: Pair, stride: Pair
+    ) -> Array:
+        """Return dx: each gradient goes to the pixel that was the maximum."""
+
+    def conv_relu_pool_forward(
+        self, x: Array, w: Array, b: Array, stride: Pair, pad: Pair, window: Pair, pool_stride: Pair
+    ) -> tuple[Array, Array]:
+        """Return (out, argmax) of convolution, ReLU and max pooling in one."""
+        activation = self.conv_forward(x, w, b, stride, pad)
+        self.xp.maximum(activation, 0, out=activation)
+        return self.max_pool_forward(activation, window, pool_stride)
+
+    def conv_relu_pool_backward(
+        self,
+        dout: Array,
+        out: Array,
+        argmax: Array,
+        x: Array,
+        w: Array,
+        conv_shape: tuple[int, ...],
+        stride: Pair,
+        pad: Pair,
+        window: Pair,
+        pool_stride: Pair,
+        input_grad: bool = True,
+    ) -> tuple[Array | None, Array, Array]:
+        """Return (dx, dw, db) of conv_relu_pool_forward, whose ``out`` and ``argmax`` are given.
+
+        ``conv_shape`` is (N, F, H', W') of the convolution. The convolution's output is not needed: a
+        pooled value is positive exactly where the ReLU let its maximum through.
+        """
+        dact = self.max_pool_backward(self.xp.where(out > 0, dout, 0), argmax, conv_shape, window, pool_stride)
+        return self.conv_backward(dact, x, w, stride, pad, input_grad)
+
+    # Normalisation ----------------------------------------------------------------------------------
+
+    def batchnorm_train(self, x: Array, gamma: Array, beta: Array, eps: float) -> tuple[Array, Array, Array]:
+        """Return (out, mean, var) of x (N, C, P), mean and biased variance (C,) over N and P."""
+        mean = x.mean(axis=(0, 2))
+        # Two passes: E[x^2] - E[x]^2 loses every digit where the mean is large.
+        centred = x - mean[:, None]
+        var = (centred * centred).mean(axis=(0, 2))
+        scale = gamma / self.xp.sqrt(var + eps)
+        centred *= scale[:, None]
+        centred += beta[:, None]
+        return centred, mean, var
+
+    def batchnorm_test(
+        self, x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps: float
+    ) -> Array:
+        """Return x (N, C, P) normalised with the given mean and variance (C,)."""
+        scale = gamma / self.xp.sqrt(var + eps)
+        out = x - mean[:, None]
+        out *= scale[:, None]
+        out += beta[:, None]
+        return out
+
+    def batchnorm_backward(
+        self, dout: Array, x: Array, gamma: Array, mean: Array, var: Array, eps: float
+    ) -> tuple[Array, Array, Array]:
+        """Return (dx, dgamma, dbeta) of batchnorm_train."""
+        inv_std = 1 / self.xp.sqrt(var + eps)
+        x_hat = (x - mean[:, None]) * inv_std[:, None]
+        dbeta = dout.sum(axis=(0, 2))
+        dgamma = (dout * x_hat).sum(axis=(0, 2))
+        count = x.shape[0] * x.shape[2]
+        dx = dout - (dbeta[:, None] + x_hat * dgamma[:, None]) / count
+        dx *= (gamma * inv_std)[:, None]
+        return dx, dgamma, dbeta
+
+    def groupnorm_forward(
+        self, x: Array, gamma: Array, beta: Array, groups: int, eps: float
+    ) -> tuple[Array, Array, Array]:
+        """Return (out, mean, var) of x (N, C, P), mean and variance (N, groups) over C/groups and P."""
+        n, c, p = x.shape
+        rows = x.reshape(n, groups, c // groups * p)
+        mean = rows.mean(axis=2)
+        centred = rows - mean[:, :, None]
+        var = (centred * centred).mean(axis=2)
+        centred /= self.xp.sqrt(var + eps)[:, :, None]
+        out = centred.reshape(n, c, p)
+        out *= gamma[:, None]
+        out += beta[:, None]
+        return out, mean, var
+
+    def groupnorm_backward(
+        self, dout: Array, x: Array, gamma: Array, mean: Array, var: Array, groups: int, eps: float
+    ) -> tuple[Array, Array, Array]:
+        """Return (dx, dgamma, dbeta) of groupnorm_forward."""
+        n, c, p = x.shape
+        size = c // groups * p
+        inv_std = 1 / self.xp.sqrt(var + eps)[:, :, None]
+        x_hat = (x.reshape(n, groups, size) - mean[:, :, None]) * inv_std
+        dbeta = dout.sum(axis=(0, 2))
+        dgamma = (dout * x_hat.reshape(n, c, p)).sum(axis=(0, 2))
+        dhat = (dout * gamma[:, None]).reshape(n, groups, size)
+        projection = (dhat * x_hat).mean(axis=2)[:, :, None]
+        dx = inv_std * (dhat - dhat.mean(axis=2)[:, :, None] - x_hat * projection)
+        return dx.reshape(n, c, p), dgamma, dbeta
+
+    # Losses -----------------------------------------------------------------------------------------
+
+    def softmax_loss(self, x: Array, y: Array) -> tuple[Array, Array]:
+        """Return (loss, dx): the mean cross entropy of scores x (N, C) and labels y (N,), N > 0."""
+        xp, n = self.xp, x.shape[0]
+        shifted = x - x.max(axis=1)[:, None]
+        exponentials = xp.exp(shifted)
+        total = exponentials.sum(axis=1)
+        rows = xp.arange(n)
+        # log(total) - shifted, not -log(probability): a probability may underflow to 0.
+        loss = (xp.log(total) - shifted[rows, y]).sum() / n
+        dx = exponentials / total[:, None]
+        dx[rows, y] -= 1
+        dx /= n
+        return loss, dx
+
+    def svm_loss(self, x: Array, y: Array) -> tuple[Array, Array]:
+        """Return (loss, dx): the mean multiclass hinge loss of scores x (N, C) and labels y (N,), N > 0."""
+        xp, n = self.xp, x.shape[0]
+        rows = xp.arange(n)
+        margins = x - x[rows, y][:, None]
+        margins += 1
+        margins[rows, y] = 0
+        # A NaN score must reach the loss, which maximum lets it.
+        xp.maximum(margins, 0, out=margins)
+        loss = margins.sum() / n
+        dx = (margins > 0).astype(x.dtype)
+        dx[rows, y] -= dx.sum(axis=1)
+        dx /= n
+        return loss, dx
+
+    # Optimiser steps: the new w goes to `out`, which may be w itself; state arrays change in place ----
+
+    def sgd_step(self, w: Array, dw: Array, learning_rate: float, out: Array) -> None:
+        """Write w - learning_rate * dw to ``out``."""
+        self.xp.subtract(w, learning_rate * dw, out=out)
+
+    def momentum_step(
+        self, w: Array, dw: Array, velocity: Array, learning_rate: float, momentum: float, nesterov: bool, out: Array
+    ) -> None:
+        """Set v = momentum * v - learning_rate * dw; write w + v to ``out``, or with Nesterov's look-ahead."""
+        step = learning_rate * dw
+        velocity *= momentum
+        velocity -= step
+        if nesterov:
+            self.xp.subtract(momentum * velocity, step, out=step)
+            self.xp.add(w, step, out=out)
+        else:
+            self.xp.add(w, velocity, out=out)
+
+    def rmsprop_step(
+        self, w: Array, dw: Array, cache: Array, learning_rate: float, decay_rate: float, epsilon: float, out: Array
+    ) -> None:
+        """Set cache = decay * cache + (1 - decay) dw^2; write w - rate * dw / (sqrt(cache) + epsilon) to ``out``."""
+        xp = self.xp
+        square = dw * dw
+        square *= 1 - decay_rate
+        cache *= decay_rate
+        cache += square
+        root = xp.sqrt(cache, out=square)
+        root += epsilon
+        step = learning_rate * dw
+        step /= root
+        xp.subtract(w, step, out=out)
+
+    def adam_step(
+        self,
+        w: Array,
+        dw: Array,
+        m: Array,
+        v: Array,
+        t: int,
+        learning_rate: float,
+        beta1: float,
+        beta2: float,
+        epsilon: float,
+        weight_decay: float,
+        out: Array,
+    ) -> None:
+        """Do step number ``t`` >= 1 of Adam with bias correction; ``weight_decay`` is AdamW's, decoupled."""
+        xp = self.xp
+        step = (1 - beta1) * dw
+        m *= beta1
+        m += step
+        root = dw * dw
+        root *= 1 - beta2
+        v *= beta2
+        v += root
+        xp.divide(v, 1 - beta2**t, out=root)
+        xp.sqrt(root, out=root)
+        root += epsilon
+        xp.multiply(m, learning_rate / (1 - beta1**t), out=step)
+        step /= root
+        if weight_decay:
+            step += (learning_rate * weight_decay) * w
+        xp.subtract(w, step, out=out)

@@ -1,0 +1,223 @@
+"""NumPy arrays, compiled kernels and BLAS: convolution as matrix products over bounded pieces of columns."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gconv._typing import Array, Pair
+from gconv.backends.base import Backend, argmax_dtype
+from gconv.shapes import output_size
+from gconv.threads import get_num_threads, sleeping_openmp
+
+try:
+    with sleeping_openmp():
+        from gconv.kernels.cpu import _kernels as kernels
+
+    COMPILED = True
+except ImportError:
+    from gconv.backends import numpy_kernels as kernels
+
+    COMPILED = False
+
+__all__ = ["COMPILED", "CpuBackend"]
+
+# Column matrices are made piece by piece, so that memory does not grow with the batch. 4 MB and the
+# product's result stay in a second-level cache; larger pieces were no faster.
+PIECE_BYTES = 4 << 20
+
+
+class Piece(NamedTuple):
+    """Whole images [first, last), or the output rows [top, bottom) of a single image."""
+
+    first: int
+    last: int
+    top: int
+    bottom: int
+
+
+def _pieces(n: int, rows: int, bytes_per_row: int) -> Iterator[Piece]:
+    per_image = max(rows * bytes_per_row, 1)
+    if per_image <= PIECE_BYTES:
+        images = PIECE_BYTES // per_image
+        for first in range(0, n, images):
+            yield Piece(first, min(first + images, n), 0, rows)
+        return
+    band = max(PIECE_BYTES // bytes_per_row, 1)
+    for image in range(n):
+        for top in range(0, rows, band):
+            yield Piece(image, image + 1, top, min(top + band, rows))
+
+
+def _ready(x: Array) -> Array:
+    """Return ``x`` as the kernels take it: C-contiguous and aligned, copied only if it is not."""
+    return x if x.flags.c_contiguous and x.flags.aligned else np.array(x, order="C")
+
+
+class _Workspace:
+    """Buffers that the pieces of one call share: fresh pages cost more than the copy into them."""
+
+    def __init__(self, dtype: np.dtype[Any]) -> None:
+        self._dtype = dtype
+        self._buffers: dict[str, Array] = {}
+
+    def array(self, name: str, rows: int, columns: int) -> Array:
+        """Return an uninitialised C-contiguous (rows, columns) array, valid until the next call for ``name``."""
+        buffer = self._buffers.get(name)
+        if buffer is None or buffer.size < rows * columns:
+            buffer = self._buffers[name] = np.empty(rows * columns, self._dtype)
+        return buffer[: rows * columns].reshape(rows, columns)
+
+
+class CpuBackend(Backend):
+    """NumPy with the Cython kernels, or with NumPy's own loops where they were not compiled."""
+
+    name = "cpu"
+    xp = np
+
+    def __init__(self) -> None:
+        if not COMPILED:
+            warnings.warn(
+                "gconv runs on NumPy alone, several times slower: its compiled kernels are missing. "
+                "Install a C++ compiler and gconv again (Debian: apt-get install g++; macOS: xcode-select --install); "
+                "`gconv info` tells whether it worked",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+
+    def asarray(self, x: Array, dtype: Any = None) -> Array:
+        """Return ``x`` as a NumPy array in native byte order."""
+        array = np.asarray(x, dtype=dtype)
+        return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+    def to_numpy(self, x: Array) -> Array:
+        """Return ``x`` itself."""
+        return x
+
+    def synchronize(self) -> None:
+        """Do nothing: NumPy computes before it returns."""
+
+    def im2col(self, x: Array, field: Pair, stride: Pair, pad: Pair) -> Array:
+        """Return all columns at once, 64-bit sizes throughout."""
+        n, c, h, w = x.shape
+        out_h = output_size(h, field[0], stride[0], pad[0])
+        out_w = output_size(w, field[1], stride[1], pad[1])
+        cols = np.empty((c * field[0] * field[1], n * out_h * out_w), x.dtype)
+        kernels.im2col_into(_ready(x), cols, field, stride, pad, 0, out_h, get_num_threads())
+        return cols
+
+    def col2im(self, cols: Array, x_shape: tuple[int, ...], field: Pair, stride: Pair, pad: Pair) -> Array:
+        """Sum in the order (hh, ww), so the bits do not depend on the threads."""
+        x = np.zeros(x_shape, cols.dtype)
+        out_h = output_size(x_shape[2], field[0], stride[0], pad[0])
+        kernels.col2im_add(_ready(cols), x, field, stride, pad, 0, out_h, get_num_threads())
+        return x
+
+    def conv_forward(self, x: Array, w: Array, b: Array, stride: Pair, pad: Pair) -> Array:
+        """Return out = w @ columns + b, piece by piece."""
+        x, (f, _, hh, ww) = _ready(x), w.shape
+        n, c, h, width = x.shape
+        out_h, out_w = output_size(h, hh, stride[0], pad[0]), output_size(width, ww, stride[1], pad[1])
+        k, filters = c * hh * ww, w.reshape(f, c * hh * ww)
+        out = np.empty((n, f, out_h, out_w), x.dtype)
+        workspace = _Workspace(x.dtype)
+        for piece in _pieces(n, out_h, k * out_w * x.itemsize):
+            images, rows = x[piece.first : piece.last], piece.bottom - piece.top
+            cols = workspace.array("columns", k, len(images) * rows * out_w)
+            kernels.im2col_into(images, cols, (hh, ww), stride, pad, piece.top, piece.bottom, get_num_threads())
+            product = np.matmul(filters, cols, out=workspace.array("product", f, cols.shape[1]))
+            target = out[piece.first : piece.last, :, piece.top : piece.bottom]
+            np.add(product.reshape(f, len(images), rows, out_w).transpose(1, 0, 2, 3), b[:, None, None], out=target)
+        return out
+
+    def conv_backward(
+        self, dout: Array, x: Array, w: Array, stride: Pair, pad: Pair, input_grad: bool = True
+    ) -> tuple[Array | None, Array, Array]:
+        """Return dw = dout @ columns^T and dx = col2im(w^T @ dout), piece by piece, columns made again."""
+        x, (f, c, hh, ww) = _ready(x), w.shape
+        n, _, out_h, out_w = dout.shape
+        k, filters = c * hh * ww, w.reshape(f, c * hh * ww)
+        dx = np.zeros(x.shape, x.dtype) if input_grad else None
+        dw, db = np.zeros((f, k), x.dtype), np.zeros(f, x.dtype)
+        workspace = _Workspace(x.dtype)
+        for piece in _pieces(n, out_h, k * out_w * x.itemsize):
+            images, rows = x[piece.first : piece.last], piece.bottom - piece.top
+            # (F, images * rows * W'), a copy: it meets two products and a sum
+            upstream = workspace.array("upstream", f, len(images) * rows * out_w)
+            part = dout[piece.first : piece.last, :, piece.top : piece.bottom].transpose(1, 0, 2, 3)
+            upstream.reshape(part.shape)[...] = part
+            cols = workspace.array("columns", k, upstream.shape[1])
+            where = (hh, ww), stride, pad, piece.top, piece.bottom, get_num_threads()
+            kernels.im2col_into(images, cols, *where)
+            dw += upstream @ cols.T
+            db += upstream.sum(axis=1)
+            if dx is not None:
+                np.matmul(filters.T, upstream, out=cols)
+                kernels.col2im_add(cols, dx[piece.first : piece.last], *where)
+        return dx, dw.reshape(w.shape), db
+
+    def max_pool_forward(self, x: Array, window: Pair, stride: Pair) -> tuple[Array, Array]:
+        """Scan each window once for the maximum and its place."""
+        n, c, h, w = x.shape
+        shape = (n, c, output_size(h, window[0], stride[0]), output_size(w, window[1], stride[1]))
+        out, argmax = np.empty(shape, x.dtype), np.empty(shape, argmax_dtype(window))
+        kernels.max_pool_forward_into(_ready(x), out, argmax, window, stride, get_num_threads())
+        return out, argmax
+
+    def max_pool_backward(
+        self, dout: Array, argmax: Array, x_shape: tuple[int, ...], window: Pair, stride: Pair
+    ) -> Array:
+        """Send each gradient to the pixel that was the maximum."""
+        dx = np.zeros(x_shape, dout.dtype)
+        kernels.max_pool_backward_add(_ready(dout), _ready(argmax), dx, window, stride, get_num_threads())
+        return dx
+
+    def conv_relu_pool_forward(
+        self, x: Array, w: Array, b: Array, stride: Pair, pad: Pair, window: Pair, pool_stride: Pair
+    ) -> tuple[Array, Array]:
+        """Compose on a few images at a time, so that the activation never leaves the cache."""
+        n, f = len(x), len(w)
+        conv_h = output_size(x.shape[2], w.shape[2], stride[0], pad[0])
+        conv_w = output_size(x.shape[3], w.shape[3], stride[1], pad[1])
+        shape = (n, f, output_size(conv_h, window[0], pool_stride[0]), output_size(conv_w, window[1], pool_stride[1]))
+        out, argmax = np.empty(shape, x.dtype), np.empty(shape, argmax_dtype(window))
+        for images in _blocks(n, f * conv_h * conv_w * x.itemsize):
+            composed = super().conv_relu_pool_forward(x[images], w, b, stride, pad, window, pool_stride)
+            out[images], argmax[images] = composed
+        return out, argmax
+
+    def conv_relu_pool_backward(
+        self,
+        dout: Array,
+        out: Array,
+        argmax: Array,
+        x: Array,
+        w: Array,
+        conv_shape: tuple[int, ...],
+        stride: Pair,
+        pad: Pair,
+        window: Pair,
+        pool_stride: Pair,
+        input_grad: bool = True,
+    ) -> tuple[Array | None, Array, Array]:
+        """Compose on a few images at a time, adding up the gradients of the filters in their order."""
+        n, f, conv_h, conv_w = conv_shape
+        dx = np.empty(x.shape, x.dtype) if input_grad else None
+        dw, db = np.zeros(w.shape, w.dtype), np.zeros(f, w.dtype)
+        for images in _blocks(n, f * conv_h * conv_w * x.itemsize):
+            block_shape = (len(dout[images]), f, conv_h, conv_w)
+            arrays = dout[images], out[images], argmax[images], x[images], w, block_shape
+            block = super().conv_relu_pool_backward(*arrays, stride, pad, window, pool_stride, input_grad)
+            if dx is not None:
+                dx[images] = block[0]
+            dw += block[1]
+            db += block[2]
+        return dx, dw, db
+
+
+def _blocks(n: int, bytes_per_image: int) -> Iterator[slice]:
+    images = max(PIECE_BYTES // max(bytes_per_image, 1), 1)
+    return (slice(first, first + images) for first in range(0, n, images))

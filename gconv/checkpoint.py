@@ -1,0 +1,117 @@
+"""One file format for checkpoints: safetensors, with a JSON description and a checksum in its metadata.
+
+Nothing in such a file can run code. A file that is cut off or changed by a single bit is refused by name.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gconv._typing import Array
+from gconv.files import write_atomically
+
+__all__ = ["CheckpointError", "checkpoint_path", "list_checkpoints", "load_checkpoint", "remove_unfinished", "save_checkpoint"]
+
+FORMAT = 1
+
+
+class CheckpointError(ValueError):
+    """The file is no checkpoint of gconv, or is damaged; the message names it."""
+
+
+def checkpoint_path(name: str | os.PathLike[str], epoch: int) -> Path:
+    """Return the file of one epoch, ``NAME_epoch_3.safetensors``."""
+    return Path(f"{os.fspath(name)}_epoch_{epoch}.safetensors")
+
+
+def list_checkpoints(name: str | os.PathLike[str]) -> list[Path]:
+    """Return the checkpoints of that name, the latest epoch first."""
+    stem = Path(name)
+    prefix, suffix = f"{stem.name}_epoch_", ".safetensors"
+    found = []
+    if stem.parent.is_dir():
+        for path in stem.parent.iterdir():
+            number = path.name[len(prefix) : -len(suffix)]
+            if path.name.startswith(prefix) and path.name.endswith(suffix) and number.isdecimal():
+                found.append((int(number), path))
+    return [path for _, path in sorted(found, reverse=True)]
+
+
+def remove_unfinished(name: str | os.PathLike[str]) -> None:
+    """Delete what a killed process left of a checkpoint of that name."""
+    stem = Path(name)
+    for path in stem.parent.glob(f".{glob.escape(stem.name)}_epoch_*.tmp"):
+        path.unlink(missing_ok=True)
+
+
+def save_checkpoint(path: str | os.PathLike[str], arrays: dict[str, Array], description: dict[str, Any]) -> None:
+    """Write NumPy arrays and a JSON description to ``path``, whole or not at all.
+
+    Parameters
+    ----------
+    path : path
+    arrays : dict of str to numpy.ndarray
+    description : dict
+        What JSON can hold; floats keep every bit.
+    """
+    from safetensors.numpy import save
+
+    text = json.dumps({"format": FORMAT, **description})
+    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    metadata = {"gconv": text, "sha256": _digest(text, contiguous)}
+    write_atomically(path, save(contiguous, metadata=metadata))
+
+
+def load_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[str, Any]]:
+    """Read what save_checkpoint wrote.
+
+    Returns
+    -------
+    arrays : dict of str to numpy.ndarray
+    description : dict
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    CheckpointError
+        If it is no checkpoint, or damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"load_checkpoint: path must be a checkpoint file; there is none at {path}")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 -- it is no dictionary
+    except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(f"load_checkpoint: {path} is damaged or no checkpoint: {error}") from error
+    text = metadata.get("gconv")
+    if text is None:
+        raise CheckpointError(f"load_checkpoint: {path} is a safetensors file, but no checkpoint of gconv")
+    if metadata.get("sha256") != _digest(text, arrays):
+        raise CheckpointError(f"load_checkpoint: {path} is damaged: its checksum does not match its content")
+    description = json.loads(text)
+    if description.get("format") != FORMAT:
+        raise CheckpointError(
+            f"load_checkpoint: {path} must have format {FORMAT}, this version's; got {description.get('format')!r}"
+        )
+    return arrays, description
+
+
+def _digest(text: str, arrays: dict[str, Array]) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()

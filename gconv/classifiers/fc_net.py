@@ -1,0 +1,258 @@
+"""Fully connected networks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from gconv._arguments import backend_of
+from gconv._typing import Array
+from gconv.classifiers.parameters import Weights, add_l2, float_dtype
+from gconv.layer_utils import affine_relu_backward, affine_relu_forward
+from gconv.layers import (
+    affine_backward,
+    affine_forward,
+    batchnorm_backward_alt,
+    batchnorm_forward,
+    dropout_backward,
+    dropout_forward,
+    layernorm_backward,
+    layernorm_forward,
+    relu_backward,
+    relu_forward,
+    softmax_loss,
+)
+from gconv.shapes import one_of, positive_int, real_number
+
+__all__ = ["FullyConnectedNet", "TwoLayerNet"]
+
+
+class TwoLayerNet:
+    """affine - relu - affine - softmax.
+
+    Parameters
+    ----------
+    input_dim, hidden_dim, num_classes : int
+    weight_scale : float
+        Standard deviation of the initial weights; biases start at 0.
+    reg : float
+        L2 strength, with the factor 0.5, on W1 and W2.
+    dtype : float32 or float64
+        Of parameters and computation. float64, as in the course, whose notebook checks gradients with it.
+    rng : int or numpy.random.Generator, optional
+        Draws the weights; None draws from NumPy's global state, in the order W1, W2.
+
+    Attributes
+    ----------
+    params : dict
+        W1 (input_dim, hidden_dim), b1, W2 (hidden_dim, num_classes), b2.
+    """
+
+    def __init__(
+        self,
+        input_dim: int = 3 * 32 * 32,
+        hidden_dim: int = 100,
+        num_classes: int = 10,
+        weight_scale: float = 1e-3,
+        reg: float = 0.0,
+        dtype: Any = np.float64,
+        *,
+        rng: int | np.random.Generator | None = None,
+    ) -> None:
+        func = "TwoLayerNet"
+        inputs, hidden = positive_int(func, "input_dim", input_dim), positive_int(func, "hidden_dim", hidden_dim)
+        classes = positive_int(func, "num_classes", num_classes)
+        scale = real_number(func, "weight_scale", weight_scale, 0)
+        self.reg, self.dtype = real_number(func, "reg", reg, 0), float_dtype(func, dtype)
+        self.config = {
+            "class": func,
+            "input_dim": inputs,
+            "hidden_dim": hidden,
+            "num_classes": classes,
+            "weight_scale": scale,
+            "reg": self.reg,
+            "dtype": self.dtype.name,
+        }
+        weights = Weights(scale, self.dtype, rng)
+        self.params: dict[str, Array] = {
+            "W1": weights.normal(inputs, hidden),
+            "b1": weights.zeros(hidden),
+            "W2": weights.normal(hidden, classes),
+            "b2": weights.zeros(classes),
+        }
+
+    def loss(self, X: Array, y: Array | None = None) -> Any:
+        """Compute scores (N, num_classes) of X (N, d_1, ..., d_k), or with labels y (N,) loss and gradients."""
+        X = backend_of("TwoLayerNet.loss", X=X).asarray(X, self.dtype)
+        p = self.params
+        hidden, hidden_cache = affine_relu_forward(X, p["W1"], p["b1"])
+        scores, affine_cache = affine_forward(hidden, p["W2"], p["b2"])
+        if y is None:
+            return scores
+        loss, dscores = softmax_loss(scores, y)
+        grads: dict[str, Array] = {}
+        dhidden, grads["W2"], grads["b2"] = affine_backward(dscores, affine_cache)
+        _, grads["W1"], grads["b1"] = affine_relu_backward(dhidden, hidden_cache, input_grad=False)
+        return add_l2(loss, grads, p, self.reg), grads
+
+
+class FullyConnectedNet:
+    """{affine - [batch or layer normalization] - relu - [dropout]} x (L - 1) - affine - softmax.
+
+    Parameters
+    ----------
+    hidden_dims : list of int
+        Sizes of the hidden layers; empty for a linear classifier.
+    input_dim, num_classes : int
+    dropout_keep_ratio : float
+        Probability to keep a value, in (0, 1]; 1 means no dropout.
+    normalization : {None, "batchnorm", "layernorm"}
+    reg : float
+        L2 strength, with the factor 0.5, on every W.
+    weight_scale : float
+        Standard deviation of the initial weights; biases and shifts start at 0, scales at 1.
+    dtype : float32 or float64
+        Of parameters and computation.
+    seed : int, optional
+        Fixes the dropout masks, every call the same, for gradient checks.
+    rng : int or numpy.random.Generator, optional
+        Draws the weights; None draws from NumPy's global state, in the order W1, W2, ...
+
+    Attributes
+    ----------
+    params : dict
+        W1, b1, W2, b2, ...; with normalization also gamma1, beta1, ... of the hidden layers.
+    bn_params : list of dict
+        Parameters and running averages of each hidden layer's normalization.
+    """
+
+    def __init__(
+        self,
+        hidden_dims: list[int],
+        input_dim: int = 3 * 32 * 32,
+        num_classes: int = 10,
+        dropout_keep_ratio: float = 1,
+        normalization: str | None = None,
+        reg: float = 0.0,
+        weight_scale: float = 1e-2,
+        dtype: Any = np.float32,
+        seed: int | None = None,
+        *,
+        rng: int | np.random.Generator | None = None,
+    ) -> None:
+        func = "FullyConnectedNet"
+        if not isinstance(hidden_dims, (list, tuple)):
+            raise TypeError(f"{func}: hidden_dims must be a list of integers; got {hidden_dims!r}")
+        sizes = [
+            positive_int(func, "input_dim", input_dim),
+            *(positive_int(func, "hidden_dims", size) for size in hidden_dims),
+            positive_int(func, "num_classes", num_classes),
+        ]
+        keep = real_number(func, "dropout_keep_ratio", dropout_keep_ratio, 0, 1)
+        if keep == 0:
+            raise ValueError(f"{func}: dropout_keep_ratio must be above 0, it is the share that is kept; got {keep}")
+        self.normalization = one_of(func, "normalization", normalization, (None, "batchnorm", "layernorm"))
+        self.use_dropout = keep != 1
+        self.reg, self.dtype = real_number(func, "reg", reg, 0), float_dtype(func, dtype)
+        scale = real_number(func, "weight_scale", weight_scale, 0)
+        self.num_layers = len(sizes) - 1
+        self.config = {
+            "class": func,
+            "hidden_dims": sizes[1:-1],
+            "input_dim": sizes[0],
+            "num_classes": sizes[-1],
+            "dropout_keep_ratio": keep,
+            "normalization": self.normalization,
+            "reg": self.reg,
+            "weight_scale": scale,
+            "dtype": self.dtype.name,
+            "seed": seed,
+        }
+        weights = Weights(scale, self.dtype, rng)
+        self.params: dict[str, Array] = {}
+        for layer, (rows, columns) in enumerate(zip(sizes[:-1], sizes[1:], strict=True), 1):
+            self.params[f"W{layer}"], self.params[f"b{layer}"] = weights.normal(rows, columns), weights.zeros(columns)
+            if self.normalization and layer < self.num_layers:
+                self.params[f"gamma{layer}"], self.params[f"beta{layer}"] = weights.ones(columns), weights.zeros(columns)
+        hidden = self.num_layers - 1
+        self.bn_params: list[dict[str, Any]] = [{"mode": "train"} for _ in range(hidden if self.normalization else 0)]
+        self.dropout_param: dict[str, Any] = {"mode": "train", "p": keep} if self.use_dropout else {}
+        if self.use_dropout and seed is not None:
+            self.dropout_param["seed"] = seed
+
+    @property
+    def buffers(self) -> dict[str, Array]:
+        """State that is no parameter: the running averages of batch normalization, by name."""
+        return {
+            f"{key}{layer}": bn_param[key]
+            for layer, bn_param in enumerate(self.bn_params, 1)
+            for key in ("running_mean", "running_var")
+            if key in bn_param
+        }
+
+    @buffers.setter
+    def buffers(self, arrays: dict[str, Array]) -> None:
+        for layer, bn_param in enumerate(self.bn_params, 1):
+            for key in ("running_mean", "running_var"):
+                bn_param.pop(key, None)
+                if f"{key}{layer}" in arrays:
+                    bn_param[key] = arrays[f"{key}{layer}"]
+
+    def loss(self, X: Array, y: Array | None = None) -> Any:
+        """Compute scores, in test mode, or with labels loss and gradients, in train mode.
+
+        Parameters
+        ----------
+        X : array, shape (N, d_1, ..., d_k)
+        y : integer array, shape (N,), optional
+            Labels.
+
+        Returns
+        -------
+        scores : array, shape (N, num_classes)
+            Without ``y``.
+        loss, grads : scalar, dict
+            With ``y``; grads has the keys of ``params``.
+        """
+        out = backend_of("FullyConnectedNet.loss", X=X).asarray(X, self.dtype)
+        mode = "test" if y is None else "train"
+        for options in (*self.bn_params, self.dropout_param):
+            if options:
+                options["mode"] = mode
+        caches = []
+        for layer in range(1, self.num_layers):
+            out, cache = self._hidden_forward(layer, out)
+            caches.append(cache)
+        last = self.num_layers
+        scores, affine_cache = affine_forward(out, self.params[f"W{last}"], self.params[f"b{last}"])
+        if y is None:
+            return scores
+        loss, dout = softmax_loss(scores, y)
+        grads: dict[str, Array] = {}
+        dout, grads[f"W{last}"], grads[f"b{last}"] = affine_backward(dout, affine_cache, input_grad=last > 1)
+        for layer in range(last - 1, 0, -1):
+            dout = self._hidden_backward(layer, dout, caches[layer - 1], grads)
+        return add_l2(loss, grads, self.params, self.reg), grads
+
+    def _hidden_forward(self, layer: int, x: Array) -> tuple[Array, Any]:
+        p, norm_cache, dropout_cache = self.params, None, None
+        out, affine_cache = affine_forward(x, p[f"W{layer}"], p[f"b{layer}"])
+        if self.normalization:
+            forward = batchnorm_forward if self.normalization == "batchnorm" else layernorm_forward
+            out, norm_cache = forward(out, p[f"gamma{layer}"], p[f"beta{layer}"], self.bn_params[layer - 1])
+        out, relu_cache = relu_forward(out)
+        if self.use_dropout:
+            out, dropout_cache = dropout_forward(out, self.dropout_param)
+        return out, (affine_cache, norm_cache, relu_cache, dropout_cache)
+
+    def _hidden_backward(self, layer: int, dout: Array, cache: Any, grads: dict[str, Array]) -> Array | None:
+        affine_cache, norm_cache, relu_cache, dropout_cache = cache
+        if dropout_cache is not None:
+            dout = dropout_backward(dout, dropout_cache)
+        dout = relu_backward(dout, relu_cache)
+        if norm_cache is not None:
+            backward = batchnorm_backward_alt if self.normalization == "batchnorm" else layernorm_backward
+            dout, grads[f"gamma{layer}"], grads[f"beta{layer}"] = backward(dout, norm_cache)
+        dx, grads[f"W{layer}"], grads[f"b{layer}"] = affine_backward(dout, affine_cache, input_grad=layer > 1)
+        return dx

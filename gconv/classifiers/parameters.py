@@ -1,0 +1,62 @@
+"""What the models share: drawing weights, and the L2 penalty."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from gconv._typing import Array
+from gconv.backends import get_backend
+
+__all__ = ["Weights", "add_l2", "float_dtype"]
+
+
+def float_dtype(func: str, dtype: Any) -> np.dtype[Any]:
+    """Return ``dtype`` if it is float32 or float64."""
+    found = np.dtype(dtype)
+    if found not in (np.float32, np.float64):
+        raise TypeError(f"{func}: dtype must be float32 or float64; got {found}")
+    return found
+
+
+class Weights:
+    """Draws weights on the host and moves them to the default backend, so that every backend starts alike.
+
+    Parameters
+    ----------
+    scale : float
+        Standard deviation.
+    dtype : dtype
+    rng : None, int or numpy.random.Generator
+        None draws from NumPy's global state, ``np.random.normal(0, scale, size)``.
+    """
+
+    def __init__(self, scale: float, dtype: np.dtype[Any], rng: int | np.random.Generator | None = None) -> None:
+        self._scale, self._dtype = scale, dtype
+        self._draw = np.random.normal if rng is None else np.random.default_rng(rng).normal
+        self._backend = get_backend()
+
+    def normal(self, *size: int) -> Array:
+        """Return normal values of mean 0."""
+        return self._backend.asarray(np.asarray(self._draw(0, self._scale, size)), self._dtype)
+
+    def zeros(self, size: int) -> Array:
+        """Return zeros."""
+        return self._backend.xp.zeros(size, self._dtype)
+
+    def ones(self, size: int) -> Array:
+        """Return ones."""
+        return self._backend.xp.ones(size, self._dtype)
+
+
+def add_l2(loss: Array, grads: dict[str, Array], params: dict[str, Array], reg: float) -> Array:
+    """Return loss + 0.5 * reg * (sum of squares of every W...), and add reg * W to its gradient."""
+    if reg == 0:
+        return loss
+    for name, w in params.items():
+        if name.startswith("W"):
+            flat = w.reshape(-1)
+            loss = loss + (0.5 * reg) * get_backend(w).xp.vdot(flat, flat)
+            grads[name] += reg * w
+    return loss

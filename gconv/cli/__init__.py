@@ -1,0 +1,44 @@
+"""The command ``gconv``."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from gconv import __version__
+from gconv.backends import BackendUnavailableError
+from gconv.cli.evaluate import evaluate
+from gconv.cli.info import info
+from gconv.cli.train import train
+
+__all__ = ["main"]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="gconv")
+def gconv() -> None:
+    """Convolutional networks on NumPy arrays: train one, evaluate it, see what this machine offers."""
+
+
+for command in (train, evaluate, info):
+    gconv.add_command(command)
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the command line; a mistake is one line on stderr and exit code 2."""
+    try:
+        sys.exit(gconv.main(args, prog_name="gconv", standalone_mode=False) or 0)
+    except click.ClickException as error:
+        _fail(error.format_message(), 2)
+    except (click.Abort, KeyboardInterrupt):
+        _fail("interrupted", 130)
+    except FloatingPointError as error:
+        _fail(str(error), 1)
+    except (ValueError, TypeError, OSError, ModuleNotFoundError, BackendUnavailableError) as error:
+        _fail(str(error), 2)
+
+
+def _fail(text: str, code: int) -> None:
+    click.echo(f"gconv: {text}", err=True)
+    sys.exit(code)

@@ -1,0 +1,48 @@
+"""``gconv eval``: a checkpoint's accuracy."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from gconv.backends import NAMES, get_backend, use_backend
+from gconv.checkpoint import CheckpointError, load_checkpoint
+from gconv.classifiers import model_from_config
+from gconv.cli.source import load_data
+from gconv.cli.summary import report_test
+
+__all__ = ["evaluate"]
+
+
+@click.command("eval")
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.option("--data", metavar="digits|cifar10|DIR", help="[default: what the run was trained on]")
+@click.option("--backend", type=click.Choice(["auto", *NAMES]), help="[default: GCONV_BACKEND, else auto]")
+def evaluate(checkpoint: Path, data: str | None, backend: str | None) -> None:
+    """Print validation, test and per-class accuracy of the best weights in CHECKPOINT."""
+    if backend is not None:
+        use_backend(backend)
+    arrays, description = load_checkpoint(checkpoint)
+    if not description.get("model"):
+        raise CheckpointError(f"{checkpoint} must say which of gconv's models it is of; it does not")
+    model = model_from_config(description["model"])
+    prefix = "best." if any(name.startswith("best.") for name in arrays) else "param."
+    weights = {name[len(prefix) :]: array for name, array in arrays.items() if name.startswith(prefix)}
+    shapes = {name: array.shape for name, array in weights.items()}
+    if shapes != {name: w.shape for name, w in model.params.items()}:
+        raise CheckpointError(f"{checkpoint} must hold the parameters of its model; got {shapes}")
+    model.params.update({name: get_backend().asarray(array) for name, array in weights.items()})
+    report_test(model, load_data(data or _trained_on(checkpoint)))
+
+
+def _trained_on(checkpoint: Path) -> str:
+    """Return ``--data`` of the run whose folder, or whose folder of checkpoints, holds the file."""
+    for folder in (checkpoint.absolute().parent, checkpoint.absolute().parent.parent):
+        if (folder / "config.json").is_file():
+            try:
+                return str(json.loads((folder / "config.json").read_text())["data"])
+            except (ValueError, KeyError, TypeError) as error:
+                raise click.UsageError(f"--data is needed: {folder / 'config.json'} is damaged") from error
+    raise click.UsageError(f"--data is needed: there is no config.json of a run beside {checkpoint}")

@@ -1,0 +1,66 @@
+"""``gconv info``: what this machine offers, and what is missing."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+import click
+import numpy as np
+
+from gconv import __version__
+from gconv.backends import NAMES, get_backend, unavailable_reason
+from gconv.backends.cpu import COMPILED, kernels
+from gconv.datasets.cifar10_files import find_cifar10
+from gconv.threads import get_num_threads
+
+__all__ = ["info"]
+
+PACKAGES = ("numpy", "safetensors", "matplotlib", "pooch", "tqdm", "scikit-learn", "torch")
+
+
+@click.command()
+def info() -> None:
+    """Show versions, backends and why one is missing, SIMD, OpenMP, threads, and the data found."""
+    rows = {
+        "gconv": __version__,
+        "Python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
+        "packages": ", ".join(f"{name} {_version(name)}" for name in PACKAGES),
+        **{f"backend {name}": unavailable_reason(name) or "ready" for name in NAMES},
+        "default backend": get_backend().name,
+        "kernels": "compiled" if COMPILED else "missing: NumPy alone; install a C++ compiler, then gconv again",
+        "SIMD": f"kernels: the compiler's baseline; NumPy found {_simd()}",
+        "OpenMP": _openmp(),
+        "threads": f"{get_num_threads()} (OMP_NUM_THREADS or gconv.set_num_threads changes it)",
+        "digits": "found" if _version("scikit-learn") != "missing" else "missing: pip install 'gconv[demo]'",
+        "CIFAR-10": _cifar10(),
+    }
+    for name, value in rows.items():
+        click.echo(f"{name:16} {value}")
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "missing"
+
+
+def _simd() -> str:
+    extensions = np.show_config(mode="dicts").get("SIMD Extensions", {})
+    found = [*extensions.get("baseline", []), *extensions.get("found", [])]
+    return found[-1] if found else "none"
+
+
+def _openmp() -> str:
+    if not COMPILED:
+        return "not used"
+    date = kernels.openmp_version()
+    return f"{date}, {kernels.team_size(get_num_threads())} threads in a team" if date else "missing in the build"
+
+
+def _cifar10() -> str:
+    try:
+        return str(find_cifar10(download=False))
+    except FileNotFoundError as error:
+        return f"{error}; `gconv train --data cifar10` downloads it (170 MB)"

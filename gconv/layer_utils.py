@@ -1,0 +1,250 @@
+"""Sandwiches: layers that are often used together, as one forward and one backward function.
+
+Arguments are those of the layers in the sandwich, in the order arrays first, then parameter dictionaries.
+A backward function takes ``input_grad=False`` to skip the gradient of ``x`` (dx is then None), which the
+first layer of a model has no use for.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from gconv._arguments import prepare
+from gconv._typing import Array
+from gconv.fast_layers import (
+    conv_backward_fast,
+    conv_forward_fast,
+    max_pool_backward_fast,
+    max_pool_forward_fast,
+)
+from gconv.layers import (
+    affine_backward,
+    affine_forward,
+    batchnorm_backward_alt,
+    batchnorm_forward,
+    relu_backward,
+    relu_forward,
+    spatial_batchnorm_backward,
+    spatial_batchnorm_forward,
+)
+from gconv.shapes import ConvShape, PoolShape, check_shape, conv_shape, pool_shape
+
+__all__ = [
+    "affine_bn_relu_backward",
+    "affine_bn_relu_forward",
+    "affine_relu_backward",
+    "affine_relu_forward",
+    "conv_bn_relu_backward",
+    "conv_bn_relu_forward",
+    "conv_bn_relu_pool_backward",
+    "conv_bn_relu_pool_forward",
+    "conv_relu_backward",
+    "conv_relu_forward",
+    "conv_relu_pool_backward",
+    "conv_relu_pool_forward",
+]
+
+Gradients = tuple[Array, ...]
+
+
+class ConvReluPoolCache(NamedTuple):
+    """What conv_relu_pool_backward needs: the pooled output stands in for the convolution's."""
+
+    x: Array
+    w: Array
+    out: Array
+    argmax: Array
+    conv: ConvShape
+    pool: PoolShape
+
+
+def affine_relu_forward(x: Array, w: Array, b: Array) -> tuple[Array, Any]:
+    """Compute relu(x w + b).
+
+    Parameters
+    ----------
+    x : array, shape (N, d_1, ..., d_k)
+    w : array, shape (D, M)
+    b : array, shape (M,)
+
+    Returns
+    -------
+    out : array, shape (N, M)
+    cache : tuple
+    """
+    affine, affine_cache = affine_forward(x, w, b)
+    out, relu_cache = relu_forward(affine)
+    return out, (affine_cache, relu_cache)
+
+
+def affine_relu_backward(dout: Array, cache: Any, input_grad: bool = True) -> Gradients:
+    """Return (dx, dw, db) of affine_relu_forward for dout (N, M)."""
+    affine_cache, relu_cache = cache
+    return affine_backward(relu_backward(dout, relu_cache), affine_cache, input_grad)
+
+
+def affine_bn_relu_forward(
+    x: Array, w: Array, b: Array, gamma: Array, beta: Array, bn_param: dict[str, Any]
+) -> tuple[Array, Any]:
+    """Compute relu(batchnorm(x w + b)).
+
+    Parameters
+    ----------
+    x : array, shape (N, d_1, ..., d_k)
+    w : array, shape (D, M)
+    b, gamma, beta : array, shape (M,)
+    bn_param : dict
+        As in gconv.layers.batchnorm_forward.
+
+    Returns
+    -------
+    out : array, shape (N, M)
+    cache : tuple
+    """
+    affine, affine_cache = affine_forward(x, w, b)
+    normalized, bn_cache = batchnorm_forward(affine, gamma, beta, bn_param)
+    out, relu_cache = relu_forward(normalized)
+    return out, (affine_cache, bn_cache, relu_cache)
+
+
+def affine_bn_relu_backward(dout: Array, cache: Any, input_grad: bool = True) -> Gradients:
+    """Return (dx, dw, db, dgamma, dbeta) of affine_bn_relu_forward for dout (N, M)."""
+    affine_cache, bn_cache, relu_cache = cache
+    daffine, dgamma, dbeta = batchnorm_backward_alt(relu_backward(dout, relu_cache), bn_cache)
+    return *affine_backward(daffine, affine_cache, input_grad), dgamma, dbeta
+
+
+def conv_relu_forward(x: Array, w: Array, b: Array, conv_param: dict[str, Any]) -> tuple[Array, Any]:
+    """Compute relu(conv(x)).
+
+    Parameters
+    ----------
+    x : array, shape (N, C, H, W)
+    w : array, shape (F, C, HH, WW)
+    b : array, shape (F,)
+    conv_param : dict
+        As in gconv.fast_layers.conv_forward_fast.
+
+    Returns
+    -------
+    out : array, shape (N, F, H', W')
+    cache : tuple
+    """
+    conv, conv_cache = conv_forward_fast(x, w, b, conv_param)
+    out, relu_cache = relu_forward(conv)
+    return out, (conv_cache, relu_cache)
+
+
+def conv_relu_backward(dout: Array, cache: Any, input_grad: bool = True) -> Gradients:
+    """Return (dx, dw, db) of conv_relu_forward for dout (N, F, H', W')."""
+    conv_cache, relu_cache = cache
+    return conv_backward_fast(relu_backward(dout, relu_cache), conv_cache, input_grad)
+
+
+def conv_bn_relu_forward(
+    x: Array,
+    w: Array,
+    b: Array,
+    gamma: Array,
+    beta: Array,
+    conv_param: dict[str, Any],
+    bn_param: dict[str, Any],
+) -> tuple[Array, Any]:
+    """Compute relu(spatial_batchnorm(conv(x))).
+
+    Parameters
+    ----------
+    x : array, shape (N, C, H, W)
+    w : array, shape (F, C, HH, WW)
+    b, gamma, beta : array, shape (F,)
+    conv_param, bn_param : dict
+        As in conv_forward_fast and spatial_batchnorm_forward.
+
+    Returns
+    -------
+    out : array, shape (N, F, H', W')
+    cache : tuple
+    """
+    conv, conv_cache = conv_forward_fast(x, w, b, conv_param)
+    normalized, bn_cache = spatial_batchnorm_forward(conv, gamma, beta, bn_param)
+    out, relu_cache = relu_forward(normalized)
+    return out, (conv_cache, bn_cache, relu_cache)
+
+
+def conv_bn_relu_backward(dout: Array, cache: Any, input_grad: bool = True) -> Gradients:
+    """Return (dx, dw, db, dgamma, dbeta) of conv_bn_relu_forward for dout (N, F, H', W')."""
+    conv_cache, bn_cache, relu_cache = cache
+    dconv, dgamma, dbeta = spatial_batchnorm_backward(relu_backward(dout, relu_cache), bn_cache)
+    return *conv_backward_fast(dconv, conv_cache, input_grad), dgamma, dbeta
+
+
+def conv_relu_pool_forward(
+    x: Array, w: Array, b: Array, conv_param: dict[str, Any], pool_param: dict[str, Any]
+) -> tuple[Array, ConvReluPoolCache]:
+    """Compute max_pool(relu(conv(x))) in one operation; the convolution's output is not kept.
+
+    Parameters
+    ----------
+    x : array, shape (N, C, H, W)
+    w : array, shape (F, C, HH, WW)
+    b : array, shape (F,)
+    conv_param, pool_param : dict
+        As in conv_forward_fast and max_pool_forward_fast.
+
+    Returns
+    -------
+    out : array, shape (N, F, H'', W'')
+    cache : ConvReluPoolCache
+    """
+    func = "conv_relu_pool_forward"
+    backend, xs, ws, bs = prepare(func, x=x, w=w, b=b)
+    conv = conv_shape(func, xs, ws, conv_param, bs)
+    pool = pool_shape(func, conv.out, pool_param)
+    out, argmax = backend.conv_relu_pool_forward(xs, ws, bs, conv.stride, conv.pad, pool.window, pool.stride)
+    return out, ConvReluPoolCache(x, w, out, argmax, conv, pool)
+
+
+def conv_relu_pool_backward(dout: Array, cache: ConvReluPoolCache, input_grad: bool = True) -> Gradients:
+    """Return (dx, dw, db) of conv_relu_pool_forward for dout (N, F, H'', W'')."""
+    func = "conv_relu_pool_backward"
+    conv, pool = cache.conv, cache.pool
+    backend, dout, x, w, out = prepare(func, dout=dout, x=cache.x, w=cache.w, out=cache.out)
+    check_shape(func, "dout", dout, pool.out, "of the output")
+    arrays = dout, out, cache.argmax, x, w, conv.out
+    return backend.conv_relu_pool_backward(*arrays, conv.stride, conv.pad, pool.window, pool.stride, input_grad)
+
+
+def conv_bn_relu_pool_forward(
+    x: Array,
+    w: Array,
+    b: Array,
+    gamma: Array,
+    beta: Array,
+    conv_param: dict[str, Any],
+    bn_param: dict[str, Any],
+    pool_param: dict[str, Any],
+) -> tuple[Array, Any]:
+    """Compute max_pool(relu(spatial_batchnorm(conv(x)))).
+
+    Parameters
+    ----------
+    x : array, shape (N, C, H, W)
+    w : array, shape (F, C, HH, WW)
+    b, gamma, beta : array, shape (F,)
+    conv_param, bn_param, pool_param : dict
+        As in conv_forward_fast, spatial_batchnorm_forward and max_pool_forward_fast.
+
+    Returns
+    -------
+    out : array, shape (N, F, H'', W'')
+    cache : tuple
+    """
+    activation, cache = conv_bn_relu_forward(x, w, b, gamma, beta, conv_param, bn_param)
+    out, pool_cache = max_pool_forward_fast(activation, pool_param)
+    return out, (cache, pool_cache)
+
+
+def conv_bn_relu_pool_backward(dout: Array, cache: Any, input_grad: bool = True) -> Gradients:
+    """Return (dx, dw, db, dgamma, dbeta) of conv_bn_relu_pool_forward for dout (N, F, H'', W'')."""
+    conv_cache, pool_cache = cache
+    return conv_bn_relu_backward(max_pool_backward_fast(dout, pool_cache), conv_cache, input_grad)

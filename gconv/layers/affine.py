@@ -1,0 +1,138 @@
+"""Affine (fully connected) layer and ReLU."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from gconv._arguments import prepare
+from gconv._typing import Array
+from gconv.shapes import check_ndim, check_shape
+
+__all__ = ["affine_backward", "affine_forward", "fc_backward", "fc_forward", "relu_backward", "relu_forward"]
+
+
+def affine_forward(x: Array, w: Array, b: Array) -> tuple[Array, tuple[Any, ...]]:
+    """Compute out = x w + b, each sample of x laid out as one row.
+
+    Parameters
+    ----------
+    x : array, shape (N, d_1, ..., d_k)
+        A minibatch; D = d_1 * ... * d_k.
+    w : array, shape (D, M)
+    b : array, shape (M,)
+
+    Returns
+    -------
+    out : array, shape (N, M)
+    cache : tuple
+        (x, w, b)
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not match.
+    TypeError
+        If an argument is no real array, none is floating, or NumPy and CuPy arrays are mixed.
+
+    Examples
+    --------
+    >>> out, cache = affine_forward(np.ones((2, 3, 4)), np.ones((12, 5)), np.zeros(5))
+    >>> out.shape
+    (2, 5)
+    """
+    backend, xs, ws, bs = prepare("affine_forward", x=x, w=w, b=b)
+    _check_affine("affine_forward", xs, ws)
+    check_shape("affine_forward", "b", bs, (ws.shape[1],), f"to match w {tuple(ws.shape)}")
+    rows = xs.reshape(xs.shape[0], ws.shape[0])
+    out = backend.xp.matmul(rows, ws)
+    out += bs
+    return out, (x, w, b)
+
+
+def affine_backward(
+    dout: Array, cache: tuple[Any, ...], input_grad: bool = True
+) -> tuple[Array | None, Array, Array]:
+    """Compute the gradients of an affine layer.
+
+    Parameters
+    ----------
+    dout : array, shape (N, M)
+    cache : tuple
+        From affine_forward.
+    input_grad : bool
+        False skips ``dx``, which the first layer of a model has no use for.
+
+    Returns
+    -------
+    dx : array, shape (N, d_1, ..., d_k), or None
+    dw : array, shape (D, M)
+    db : array, shape (M,)
+
+    Raises
+    ------
+    ValueError
+        If ``dout`` has another shape than the output.
+    """
+    x, w, _ = cache
+    backend, dout, x, w = prepare("affine_backward", dout=dout, x=x, w=w)
+    _check_affine("affine_backward", x, w)
+    check_shape("affine_backward", "dout", dout, (x.shape[0], w.shape[1]), "of the output")
+    xp = backend.xp
+    rows = x.reshape(x.shape[0], w.shape[0])
+    dx = xp.matmul(dout, w.T).reshape(x.shape) if input_grad else None
+    return dx, xp.matmul(rows.T, dout), dout.sum(axis=0)
+
+
+def _check_affine(func: str, x: Array, w: Array) -> None:
+    check_ndim(func, "w", w, 2, "(D, M)")
+    if x.ndim < 1 or math.prod(x.shape[1:]) != w.shape[0]:
+        raise ValueError(
+            f"{func}: x must have {w.shape[0]} values a sample to match w {tuple(w.shape)}; got x {tuple(x.shape)}"
+        )
+
+
+# The course's older notebooks and many networks' code say "fc".
+fc_forward = affine_forward
+fc_backward = affine_backward
+
+
+def relu_forward(x: Array) -> tuple[Array, Array]:
+    """Compute out = max(0, x), elementwise.
+
+    Parameters
+    ----------
+    x : array, any shape
+
+    Returns
+    -------
+    out : array, shape of ``x``
+    cache : array
+        ``x``
+
+    Examples
+    --------
+    >>> relu_forward(np.array([-1.0, 0.0, 2.0]))[0]
+    array([0., 0., 2.])
+    """
+    backend, values = prepare("relu_forward", x=x)
+    return backend.xp.maximum(values, 0), x
+
+
+def relu_backward(dout: Array, cache: Array) -> Array:
+    """Compute dx = dout where x > 0, else 0.
+
+    Parameters
+    ----------
+    dout : array, shape of the input
+    cache : array
+        From relu_forward.
+
+    Returns
+    -------
+    dx : array, shape of the input
+    """
+    backend, dout, x = prepare("relu_backward", dout=dout, x=cache)
+    check_shape("relu_backward", "dout", dout, x.shape, "of the input")
+    # Not a product with the mask: an infinite gradient that is stopped would become NaN.
+    return backend.xp.where(x > 0, dout, 0)

@@ -1,0 +1,117 @@
+"""Convolution and max pooling in plain loops, the definition that the fast layers are compared with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gconv._arguments import prepare
+from gconv._typing import Array
+from gconv.backends.naive import NaiveBackend
+from gconv.shapes import check_shape, conv_shape, pool_shape
+
+__all__ = ["conv_backward_naive", "conv_forward_naive", "max_pool_backward_naive", "max_pool_forward_naive"]
+
+_loops = NaiveBackend()
+
+
+def conv_forward_naive(x: Array, w: Array, b: Array, conv_param: dict[str, Any]) -> tuple[Array, tuple[Any, ...]]:
+    """Convolve (cross-correlate) N images of C channels with F filters, by loops.
+
+    H' = 1 + (H + 2 pad - HH) // stride, and W' likewise.
+
+    Parameters
+    ----------
+    x : array, shape (N, C, H, W)
+    w : array, shape (F, C, HH, WW)
+    b : array, shape (F,)
+    conv_param : dict
+        ``stride``: pixels between two windows, at least 1; ``pad``: rows and columns of zeros on each
+        side, at least 0. Each an int or a (vertical, horizontal) pair.
+
+    Returns
+    -------
+    out : array, shape (N, F, H', W')
+    cache : tuple
+        (x, w, b, conv_param)
+
+    Raises
+    ------
+    ValueError
+        If shapes do not match, the filter is larger than the padded image, or a key is missing or wrong.
+    TypeError
+        If an argument is no real array, none is floating, or NumPy and CuPy arrays are mixed.
+    """
+    func = "conv_forward_naive"
+    _, xs, ws, bs = prepare(func, x=x, w=w, b=b)
+    shape = conv_shape(func, xs, ws, conv_param, bs)
+    return _loops.conv_forward(xs, ws, bs, shape.stride, shape.pad), (x, w, b, conv_param)
+
+
+def conv_backward_naive(dout: Array, cache: tuple[Any, ...]) -> tuple[Array, Array, Array]:
+    """Compute the gradients of a convolution, by loops.
+
+    Parameters
+    ----------
+    dout : array, shape (N, F, H', W')
+    cache : tuple
+        (x, w, b, conv_param)
+
+    Returns
+    -------
+    dx : array, shape (N, C, H, W)
+    dw : array, shape (F, C, HH, WW)
+    db : array, shape (F,)
+    """
+    x, w, _, conv_param = cache
+    func = "conv_backward_naive"
+    _, dout, x, w = prepare(func, dout=dout, x=x, w=w)
+    shape = conv_shape(func, x, w, conv_param)
+    check_shape(func, "dout", dout, shape.out, "of the output")
+    dx, dw, db = _loops.conv_backward(dout, x, w, shape.stride, shape.pad)
+    return dx, dw, db
+
+
+def max_pool_forward_naive(x: Array, pool_param: dict[str, Any]) -> tuple[Array, tuple[Any, ...]]:
+    """Take the maximum of each window, by loops.
+
+    H' = 1 + (H - pool_height) // stride, and W' likewise; NaN in a window is its maximum.
+
+    Parameters
+    ----------
+    x : array, shape (N, C, H, W)
+    pool_param : dict
+        ``pool_height``, ``pool_width``: the window's size, at least 1. ``stride``: pixels between two
+        windows, at least 1, an int or a (vertical, horizontal) pair.
+
+    Returns
+    -------
+    out : array, shape (N, C, H', W')
+    cache : tuple
+        (x, pool_param)
+    """
+    func = "max_pool_forward_naive"
+    _, xs = prepare(func, x=x)
+    shape = pool_shape(func, xs.shape, pool_param)
+    return _loops.max_pool_forward(xs, shape.window, shape.stride)[0], (x, pool_param)
+
+
+def max_pool_backward_naive(dout: Array, cache: tuple[Any, ...]) -> Array:
+    """Send each gradient to the first maximum, in row-major order, of its window, by loops.
+
+    Parameters
+    ----------
+    dout : array, shape (N, C, H', W')
+    cache : tuple
+        (x, pool_param)
+
+    Returns
+    -------
+    dx : array, shape (N, C, H, W)
+    """
+    x, pool_param = cache
+    func = "max_pool_backward_naive"
+    _, dout, x = prepare(func, dout=dout, x=x)
+    shape = pool_shape(func, x.shape, pool_param)
+    check_shape(func, "dout", dout, shape.out, "of the output")
+    _, argmax = _loops.max_pool_forward(x, shape.window, shape.stride)
+    return _loops.max_pool_backward(dout, argmax, shape.x, shape.window, shape.stride)

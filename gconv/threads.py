@@ -1,0 +1,84 @@
+"""How many CPU threads the kernels use."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+__all__ = ["get_num_threads", "set_num_threads"]
+
+
+def _default_num_threads() -> int:
+    # OMP_NUM_THREADS may be a list, one entry a nesting level; ours is the first level.
+    text = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    if text.isdigit() and int(text) > 0:
+        return int(text)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+_num_threads = _default_num_threads()
+
+
+def get_num_threads() -> int:
+    """Return how many threads one kernel call uses: OMP_NUM_THREADS, else the cores of this process."""
+    return _num_threads
+
+
+def set_num_threads(num_threads: int) -> None:
+    """Set how many threads one kernel call uses, for the whole process.
+
+    NumPy's matrix products follow where threadpoolctl is installed; without it only gconv's kernels do.
+
+    Parameters
+    ----------
+    num_threads : int
+        At least 1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``num_threads`` is not an integer, or below 1.
+    """
+    global _num_threads
+    if isinstance(num_threads, bool) or not hasattr(num_threads, "__index__"):
+        raise TypeError(f"set_num_threads: num_threads must be an integer; got {num_threads!r}")
+    if num_threads < 1:
+        raise ValueError(f"set_num_threads: num_threads must be at least 1; got {num_threads}")
+    _num_threads = int(num_threads)
+    try:
+        import threadpoolctl
+    except ImportError:
+        return
+    threadpoolctl.threadpool_limits(limits=_num_threads, user_api="blas")
+
+
+@contextmanager
+def sleeping_openmp() -> Iterator[None]:
+    """Make an OpenMP library that is loaded inside this context let idle threads sleep.
+
+    GNU's spins for milliseconds after each parallel region, on the very cores that the matrix product
+    which follows wants: a convolution took five times as long. It reads the variable once, when it is
+    loaded, so the environment is left as it was.
+    """
+    name = "OMP_WAIT_POLICY"
+    if name in os.environ:
+        yield
+        return
+    os.environ[name] = "PASSIVE"
+    try:
+        yield
+    finally:
+        del os.environ[name]
+
+
+def _one_thread_after_fork() -> None:
+    # GNU's OpenMP hangs in a forked child whose parent has run a team; a team of one needs no pool.
+    global _num_threads
+    _num_threads = 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_one_thread_after_fork)

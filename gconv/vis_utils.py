@@ -1,0 +1,214 @@
+"""Pictures: grids of images as arrays, and plots of a training run as files."""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gconv._typing import Array
+from gconv.backends import get_backend
+from gconv.files import write_atomically
+from gconv.shapes import check_ndim, positive_int
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["plot_confusion", "plot_filters", "plot_history", "vis_grid", "vis_nn", "visualize_grid"]
+
+
+def visualize_grid(Xs: Array, ubound: float = 255.0, padding: int = 1) -> Array:
+    """Lay images out in a square grid, each stretched to [0, ubound] by itself.
+
+    Parameters
+    ----------
+    Xs : array, shape (N, H, W, C)
+    ubound : float
+        The largest value of each image; a constant image becomes 0.
+    padding : int
+        Pixels of 0 between two images.
+
+    Returns
+    -------
+    grid : array, shape (rows, columns, C)
+        float64, ceil(sqrt(N)) images in each direction.
+
+    Examples
+    --------
+    >>> visualize_grid(np.random.rand(5, 8, 8, 3)).shape
+    (26, 26, 3)
+    """
+    check_ndim("visualize_grid", "Xs", Xs, 4, "(N, H, W, C)")
+    images = np.asarray(Xs, dtype=np.float64)
+    scaled = np.zeros(images.shape)
+    for image, out in zip(images, scaled, strict=True):
+        out[...] = ubound * _stretched(image)
+    return _tiled(scaled, positive_int("visualize_grid", "padding", padding, 0), 0.0)
+
+
+def vis_grid(Xs: Array) -> Array:
+    """Lay images (N, H, W, C) out in a square grid, all stretched to [0, 1] together."""
+    check_ndim("vis_grid", "Xs", Xs, 4, "(N, H, W, C)")
+    images = np.asarray(Xs, dtype=np.float64)
+    return _stretched(_tiled(images, 1, images.min() if images.size else 0.0, border=True))
+
+
+def vis_nn(rows: Sequence[Sequence[Array]]) -> Array:
+    """Lay rows of images, each (H, W, C), out as they are, all stretched to [0, 1] together."""
+    if not rows or not len(rows[0]) or any(len(row) != len(rows[0]) for row in rows):
+        raise ValueError(f"vis_nn: rows must be sequences of one length, not empty; got lengths {[len(r) for r in rows]}")
+    images = np.asarray([image for row in rows for image in row], dtype=np.float64)
+    check_ndim("vis_nn", "each image", images[0], 3, "(H, W, C)")
+    return _stretched(_tiled(images, 1, images.min(), border=True, columns=len(rows[0])))
+
+
+def plot_history(solver: Any, path: str | os.PathLike[str]) -> Path:
+    """Plot the losses and accuracies of a Solver and write the picture to ``path`` (PNG).
+
+    Parameters
+    ----------
+    solver : Solver
+        After some training.
+    path : path
+
+    Returns
+    -------
+    Path
+        ``path``
+    """
+    figure = _figure(11, 4.2)
+    loss_axes, accuracy_axes = figure.subplots(1, 2)
+    losses = np.asarray(solver.loss_history)
+    iterations = np.arange(1, len(losses) + 1)
+    window = max(1, len(losses) // 50)
+    if window > 1:
+        smooth = np.convolve(losses, np.full(window, 1 / window), mode="valid")
+        loss_axes.plot(iterations, losses, color="#9ecae1", linewidth=0.8, label="each minibatch")
+        loss_axes.plot(iterations[window - 1 :], smooth, color="#08519c", label=f"mean of {window}")
+        loss_axes.legend()
+    else:
+        loss_axes.plot(iterations, losses, color="#08519c")
+    loss_axes.set(title="Training loss", xlabel="Iteration", ylabel="Loss")
+    accuracy_axes.plot(solver.eval_iterations, solver.train_acc_history, "o-", color="#08519c", label="training")
+    accuracy_axes.plot(solver.eval_iterations, solver.val_acc_history, "o-", color="#d94801", label="validation")
+    accuracy_axes.set(title="Accuracy", xlabel="Iteration", ylabel="Share of samples", ylim=(0, 1))
+    accuracy_axes.legend(loc="lower right")
+    for axes in (loss_axes, accuracy_axes):
+        axes.grid(alpha=0.3)
+    return _write(figure, path)
+
+
+def plot_filters(w: Array, path: str | os.PathLike[str]) -> Path:
+    """Plot convolution filters and write the picture to ``path`` (PNG).
+
+    Three channels are shown as colours, each filter stretched to the full range by itself; of any other
+    number every channel is shown as a grey picture of its own, one row a filter.
+
+    Parameters
+    ----------
+    w : array, shape (F, C, HH, WW)
+    path : path
+
+    Returns
+    -------
+    Path
+        ``path``
+    """
+    check_ndim("plot_filters", "w", w, 4, "(F, C, HH, WW)")
+    filters = get_backend(w).to_numpy(w)
+    f, c, hh, ww = filters.shape
+    if not filters.size:
+        raise ValueError(f"plot_filters: w must hold at least one filter; got shape {filters.shape}")
+    if c == 3:
+        grid = visualize_grid(filters.transpose(0, 2, 3, 1), ubound=1.0)
+    else:
+        tiles = np.stack([_stretched(tile) for tile in filters.reshape(f * c, hh, ww, 1).astype(np.float64)])
+        grid = _tiled(tiles, 1, 0.0, columns=None if c == 1 else c)
+    figure = _figure(6, 6 * grid.shape[0] / grid.shape[1] + 0.5)
+    axes = figure.subplots()
+    axes.imshow(grid if c == 3 else grid[:, :, 0], cmap=None if c == 3 else "gray", interpolation="nearest")
+    axes.set(title=f"{f} filters of {c} x {hh} x {ww}")
+    axes.axis("off")
+    return _write(figure, path)
+
+
+def plot_confusion(
+    confusion: Array, path: str | os.PathLike[str], class_names: Sequence[str] | None = None
+) -> Path:
+    """Plot a confusion matrix and write the picture to ``path`` (PNG).
+
+    Parameters
+    ----------
+    confusion : integer array, shape (C, C)
+        Samples by true class (rows) and predicted class (columns), from gconv.metrics.confusion_matrix.
+    path : path
+    class_names : sequence of str, optional
+        Numbers by default.
+
+    Returns
+    -------
+    Path
+        ``path``
+    """
+    check_ndim("plot_confusion", "confusion", confusion, 2, "(C, C)")
+    size = len(confusion)
+    names = [str(i) for i in range(size)] if class_names is None else list(class_names)
+    if confusion.shape != (size, size) or len(names) != size:
+        raise ValueError(
+            f"plot_confusion: confusion must be square, with a name a class; got {confusion.shape}, {len(names)} names"
+        )
+    figure = _figure(1.8 + 0.55 * size, 1.4 + 0.55 * size)
+    axes = figure.subplots()
+    shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(confusion):
+        colour = "white" if shares[row, column] > 0.5 else "black"
+        axes.text(column, row, str(count), ha="center", va="center", fontsize=8, color=colour)
+    axes.set_xticks(range(size), names, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(size), names)
+    right = np.trace(confusion) / max(confusion.sum(), 1)
+    axes.set(title=f"Predictions on {confusion.sum()} samples, {right:.1%} right", xlabel="Predicted", ylabel="True")
+    return _write(figure, path)
+
+
+def _stretched(values: Array) -> Array:
+    """Return ``values`` stretched to [0, 1]; constant ones become 0."""
+    if not values.size:
+        return values
+    low, high = values.min(), values.max()
+    return (values - low) / (high - low) if high > low else np.zeros_like(values)
+
+
+def _tiled(images: Array, padding: int, fill: float, border: bool = False, columns: int | None = None) -> Array:
+    """Lay images (N, H, W, C) out in a grid, row by row; ``border`` pads after the last ones too."""
+    n, h, w, c = images.shape
+    side = max(math.ceil(math.sqrt(n)), 1)
+    rows, columns = (side, side) if columns is None else (math.ceil(n / columns), columns)
+    edge = padding if border else 0
+    grid = np.full((rows * (h + padding) - padding + edge, columns * (w + padding) - padding + edge, c), fill)
+    for index, image in enumerate(images):
+        top, left = index // columns * (h + padding), index % columns * (w + padding)
+        grid[top : top + h, left : left + w] = image
+    return grid
+
+
+def _figure(width: float, height: float) -> Figure:
+    # Not pyplot: it would pick a window system, and keep every figure alive.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _write(figure: Figure, path: str | os.PathLike[str]) -> Path:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=120)
+    write_atomically(path, buffer.getvalue())
+    return Path(path)

@@ -1,0 +1,1 @@
+"""CPU kernels: C++ headers, and the Cython module over them."""
