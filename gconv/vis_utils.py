@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 __all__ = ["plot_confusion", "plot_filters", "plot_history", "vis_grid", "vis_nn", "visualize_grid"]
 
 
+# Between filters, where black or white would look like part of one.
+BACKGROUND = (0.76, 0.84, 0.93)
+
+
 def visualize_grid(Xs: Array, ubound: float = 255.0, padding: int = 1) -> Array:
     """Lay images out in a square grid, each stretched to [0, ubound] by itself.
 
@@ -124,14 +128,12 @@ def plot_filters(w: Array, path: str | os.PathLike[str]) -> Path:
     f, c, hh, ww = filters.shape
     if not filters.size:
         raise ValueError(f"plot_filters: w must hold at least one filter; got shape {filters.shape}")
-    if c == 3:
-        grid = visualize_grid(filters.transpose(0, 2, 3, 1), ubound=1.0)
-    else:
-        tiles = np.stack([_stretched(tile) for tile in filters.reshape(f * c, hh, ww, 1).astype(np.float64)])
-        grid = _tiled(tiles, 1, 0.0, columns=None if c == 1 else c)
+    pictures = filters.transpose(0, 2, 3, 1) if c == 3 else filters.reshape(f * c, hh, ww, 1)
+    tiles = np.stack([np.broadcast_to(_stretched(picture), (hh, ww, 3)) for picture in pictures])
+    grid = _tiled(tiles, 1, BACKGROUND, columns=None if c in (1, 3) else c)
     figure = _figure(6, 6 * grid.shape[0] / grid.shape[1] + 0.5)
     axes = figure.subplots()
-    axes.imshow(grid if c == 3 else grid[:, :, 0], cmap=None if c == 3 else "gray", interpolation="nearest")
+    axes.imshow(grid, interpolation="nearest")
     axes.set(title=f"{f} filters of {c} x {hh} x {ww}")
     axes.axis("off")
     return _write(figure, path)
@@ -162,7 +164,7 @@ def plot_confusion(
         raise ValueError(
             f"plot_confusion: confusion must be square, with a name a class; got {confusion.shape}, {len(names)} names"
         )
-    figure = _figure(1.8 + 0.55 * size, 1.4 + 0.55 * size)
+    figure = _figure(1.4 + 0.5 * size, 1.5 + 0.5 * size)
     axes = figure.subplots()
     shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -184,13 +186,14 @@ def _stretched(values: Array) -> Array:
     return (values - low) / (high - low) if high > low else np.zeros_like(values)
 
 
-def _tiled(images: Array, padding: int, fill: float, border: bool = False, columns: int | None = None) -> Array:
+def _tiled(images: Array, padding: int, fill: Any, border: bool = False, columns: int | None = None) -> Array:
     """Lay images (N, H, W, C) out in a grid, row by row; ``border`` pads after the last ones too."""
     n, h, w, c = images.shape
     side = max(math.ceil(math.sqrt(n)), 1)
     rows, columns = (side, side) if columns is None else (math.ceil(n / columns), columns)
     edge = padding if border else 0
-    grid = np.full((rows * (h + padding) - padding + edge, columns * (w + padding) - padding + edge, c), fill)
+    grid = np.empty((rows * (h + padding) - padding + edge, columns * (w + padding) - padding + edge, c))
+    grid[...] = fill
     for index, image in enumerate(images):
         top, left = index // columns * (h + padding), index % columns * (w + padding)
         grid[top : top + h, left : left + w] = image

@@ -1,0 +1,140 @@
+"""Every way to convolve and to pool gives what the loops give, on any shape, layout and dtype."""
+
+import numpy as np
+import pytest
+from conftest import assert_close
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from oracles import naive_conv, naive_pool, random_case
+
+import gconv
+from gconv import fast_layers
+from gconv.fast_layers import conv_backward_fast, conv_forward_fast, max_pool_backward_fast, max_pool_forward_fast
+
+CONV = ("fast", "im2col", "strides")
+POOL = ("fast", "im2col", "reshape")
+
+
+def pair_of(operation, method):
+    return (getattr(fast_layers, f"{operation}_{direction}_{method}") for direction in ("forward", "backward"))
+
+
+@pytest.mark.parametrize("method", CONV)
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(seed=st.integers(0, 2**32 - 1), wide=st.booleans())
+def test_convolution(method, seed, wide):
+    backend, rng = gconv.get_backend(), np.random.default_rng(seed)
+    case = random_case(rng, np.float64 if wide else np.float32)
+    forward, backward = pair_of("conv", method)
+    before = [a.copy() for a in (case.x, case.w, case.b)]
+    out, cache = forward(*(backend.asarray(a) for a in (case.x, case.w, case.b)), case.conv_param)
+    terms = 4 * 4 * 5 * 5
+    assert_close(out, naive_conv(case), terms)
+    dout = rng.standard_normal(out.shape).astype(case.x.dtype)
+    for ours, theirs in zip(backward(backend.asarray(dout), cache), naive_conv(case, dout), strict=True):
+        assert ours.dtype == case.x.dtype
+        assert_close(ours, theirs, terms)
+    for array, old in zip((case.x, case.w, case.b), before, strict=True):
+        np.testing.assert_array_equal(array, old)
+
+
+@pytest.mark.parametrize("method", POOL)
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(seed=st.integers(0, 2**32 - 1), levels=st.integers(1, 4))
+def test_pooling_with_ties(method, seed, levels):
+    """Few distinct values: nearly every window ties, and the first maximum must take the gradient."""
+    backend, rng = gconv.get_backend(), np.random.default_rng(seed)
+    case = random_case(rng, np.float64)
+    h, w = (int(v) for v in rng.integers(3, 10, 2))
+    x = rng.integers(levels, size=(2, 3, h, w)).astype(np.float64)
+    forward, backward = pair_of("max_pool", method)
+    out, cache = forward(backend.asarray(x), case.pool_param)
+    np.testing.assert_array_equal(backend.to_numpy(out), naive_pool(x, case.pool_param))
+    dout = rng.standard_normal(out.shape)
+    assert_close(backward(backend.asarray(dout), cache), naive_pool(x, case.pool_param, dout), 9)
+
+
+@pytest.mark.parametrize("method", POOL)
+def test_tiling_windows(backend, rng, method):
+    x = rng.standard_normal((2, 3, 6, 8))
+    pool_param = {"pool_height": 3, "pool_width": 4, "stride": (3, 4)}
+    forward, backward = pair_of("max_pool", method)
+    out, cache = forward(backend.asarray(x), pool_param)
+    np.testing.assert_array_equal(backend.to_numpy(out), naive_pool(x, pool_param))
+    dout = rng.standard_normal(out.shape)
+    np.testing.assert_array_equal(backend.to_numpy(backward(backend.asarray(dout), cache)), naive_pool(x, pool_param, dout))
+
+
+@pytest.mark.parametrize("method", POOL)
+def test_nan_is_the_maximum(backend, method):
+    x = np.array([[[[1.0, np.nan], [np.nan, 9.0]]]])
+    forward, backward = pair_of("max_pool", method)
+    out, cache = forward(backend.asarray(x), {"pool_height": 2, "pool_width": 2, "stride": 1})
+    assert np.isnan(backend.to_numpy(out)).all()
+    dx = backend.to_numpy(backward(backend.asarray(np.ones((1, 1, 1, 1))), cache))
+    assert dx[0, 0].tolist() == [[0, 1], [0, 0]]
+
+
+def test_windows_of_more_than_256_pixels(backend, rng):
+    x = rng.standard_normal((1, 1, 20, 20))
+    pool_param = {"pool_height": 17, "pool_width": 17, "stride": 1}
+    out, cache = max_pool_forward_fast(backend.asarray(x), pool_param)
+    assert cache[0].dtype == np.int32
+    np.testing.assert_array_equal(backend.to_numpy(out), naive_pool(x, pool_param))
+    dout = rng.standard_normal(out.shape)
+    assert_close(max_pool_backward_fast(backend.asarray(dout), cache), naive_pool(x, pool_param, dout), 16)
+
+
+def test_argmax_is_kept_as_bytes_and_columns_not_at_all(backend, rng):
+    x = backend.asarray(rng.standard_normal((2, 3, 8, 8)))
+    _, cache = max_pool_forward_fast(x, {"pool_height": 2, "pool_width": 2, "stride": 2})
+    assert cache[0].dtype == np.uint8
+    w, b = backend.asarray(rng.standard_normal((4, 3, 3, 3))), backend.asarray(np.zeros(4))
+    _, cache = conv_forward_fast(x, w, b, {"stride": 1, "pad": 1})
+    assert cache[0] is x
+    assert cache[1] is w
+    assert len(cache) == 4
+
+
+def test_the_gradient_of_the_input_can_be_skipped(backend, rng):
+    x, w, b = (backend.asarray(rng.standard_normal(s)) for s in ((2, 3, 6, 6), (4, 3, 3, 3), (4,)))
+    out, cache = conv_forward_fast(x, w, b, {"stride": 1, "pad": 1})
+    _, dw, db = conv_backward_fast(out, cache)
+    skipped = conv_backward_fast(out, cache, input_grad=False)
+    assert skipped[0] is None
+    np.testing.assert_array_equal(backend.to_numpy(skipped[1]), backend.to_numpy(dw))
+    np.testing.assert_array_equal(backend.to_numpy(skipped[2]), backend.to_numpy(db))
+
+
+@pytest.mark.parametrize(
+    ("x_shape", "w_shape", "pad"),
+    [((0, 3, 5, 5), (2, 3, 3, 3), 1), ((2, 0, 5, 5), (2, 0, 3, 3), 1), ((2, 3, 5, 5), (0, 3, 3, 3), 1), ((2, 3, 0, 4), (2, 3, 3, 3), 2)],
+    ids=["no images", "no channels", "no filters", "no pixels but padding"],
+)
+def test_empty_axes(backend, rng, x_shape, w_shape, pad):
+    x, w, b = (rng.standard_normal(s) for s in (x_shape, w_shape, w_shape[:1]))
+    for method in CONV:
+        forward, backward = pair_of("conv", method)
+        out, cache = forward(*(backend.asarray(a) for a in (x, w, b)), {"stride": 1, "pad": pad})
+        values = backend.to_numpy(out)
+        np.testing.assert_array_equal(values, np.broadcast_to(b[:, None, None], values.shape))
+        dx, dw, db = backward(backend.asarray(np.ones_like(values)), cache)
+        assert (dx.shape, dw.shape) == (x_shape, w_shape)
+        np.testing.assert_allclose(backend.to_numpy(db), values.shape[0] * values.shape[2] * values.shape[3])
+
+
+def test_images_larger_than_a_piece_of_columns(backend, rng):
+    """One image's columns pass the workspace's bound, so that it is convolved in bands of rows."""
+    from gconv.backends import cpu
+
+    x, w, b = rng.standard_normal((2, 3, 90, 70)), rng.standard_normal((2, 3, 7, 7)), rng.standard_normal(2)
+    assert 3 * 7 * 7 * 90 * 70 * 8 > cpu.PIECE_BYTES
+    conv_param = {"stride": (1, 1), "pad": 3}
+    arrays = [backend.asarray(a) for a in (x, w, b)]
+    out, cache = conv_forward_fast(*arrays, conv_param)
+    expected, expected_cache = fast_layers.conv_forward_strides(*arrays, conv_param)
+    assert_close(out, backend.to_numpy(expected), 147)
+    dout = backend.asarray(rng.standard_normal(out.shape))
+    ours, theirs = conv_backward_fast(dout, cache), fast_layers.conv_backward_strides(dout, expected_cache)
+    for a, e in zip(ours, theirs, strict=True):
+        assert_close(a, backend.to_numpy(e), 12600)
