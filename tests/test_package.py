@@ -1,0 +1,161 @@
+"""The package's shape: what an import loads, which way imports run, names, doctests, the README."""
+
+import ast
+import doctest
+import importlib
+import importlib.metadata
+import json
+import pkgutil
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import gconv
+
+PACKAGE = Path(gconv.__file__).parent
+PROJECT = Path(__file__).parents[1]
+MODULES = sorted(m.name for m in pkgutil.walk_packages(gconv.__path__, "gconv.") if "_kernels" not in m.name)
+OTHERS = "cupy torch matplotlib click tqdm pooch safetensors requests sklearn threadpoolctl scipy".split()
+
+
+def test_importing_gconv_loads_numpy_alone():
+    program = f"import gconv, sys; print([m for m in {OTHERS} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_using_layers_and_a_model_loads_numpy_alone():
+    blocked = f"""
+import sys
+for name in {OTHERS}:
+    sys.modules[name] = None
+import numpy as np
+from gconv.layers import *; from gconv.fast_layers import *; from gconv.layer_utils import *
+from gconv.optim import *; from gconv.gradient_check import *; from gconv.im2col import *
+from gconv.classifiers.cnn import *; from gconv.classifiers.fc_net import *; from gconv.solver import *
+from gconv.data_utils import make_synthetic_data
+model = ThreeLayerConvNet((3, 8, 8), 2, 3, 4, 4)
+Solver(model, make_synthetic_data(), num_epochs=1, verbose=False).train()
+"""
+    done = subprocess.run([sys.executable, "-c", blocked], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+# The layers of the design, lowest first: a module imports from its own layer or a lower one.
+LAYERS = [
+    ("_typing", "threads", "shapes", "files", "kernels", "progress"),
+    ("backends",),
+    ("_arguments", "checkpoint", "datasets"),
+    ("layers", "im2col", "fast_layers", "optim", "gradient_check", "data_utils", "metrics", "vis_utils"),
+    ("layer_utils",),
+    ("classifiers", "solver_state"),
+    ("solver",),
+    ("cli",),
+]
+
+
+def level(module):
+    top = module.split(".")[1] if "." in module else ""
+    return next((i for i, names in enumerate(LAYERS) if top in names), None)
+
+
+def imported_modules(tree):
+    """Return what a module imports when it runs; imports for type checkers alone do not count."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING":
+            node.body = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            yield node.module
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+def test_imports_run_down_only():
+    for path in PACKAGE.rglob("*.py"):
+        name = ".".join(("gconv", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
+        if name == "gconv":
+            continue
+        assert level(name) is not None, f"{name} has no place in the layers"
+        for target in imported_modules(ast.parse(path.read_text())):
+            if target.startswith("gconv.") and not target.startswith("gconv.kernels"):
+                assert level(target) <= level(name), f"{name} imports {target}, which stands above it"
+            assert not (target == "cupy" and not name.startswith("gconv.backends")), f"{name} imports CuPy"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_module_says_what_it_exports(module):
+    if module.startswith("gconv.kernels"):
+        return
+    imported = importlib.import_module(module)
+    assert imported.__doc__, f"{module} has no docstring"
+    if module not in ("gconv.datasets",):
+        for name in imported.__all__:
+            assert getattr(imported, name) is not None
+
+
+COURSE = {
+    "layers": "affine_forward affine_backward fc_forward fc_backward relu_forward relu_backward batchnorm_forward "
+    "batchnorm_backward batchnorm_backward_alt layernorm_forward layernorm_backward dropout_forward dropout_backward "
+    "conv_forward_naive conv_backward_naive max_pool_forward_naive max_pool_backward_naive spatial_batchnorm_forward "
+    "spatial_batchnorm_backward spatial_groupnorm_forward spatial_groupnorm_backward svm_loss softmax_loss",
+    "fast_layers": "conv_forward_fast conv_backward_fast max_pool_forward_fast max_pool_backward_fast "
+    "conv_forward_im2col conv_backward_im2col conv_forward_strides conv_backward_strides max_pool_forward_reshape "
+    "max_pool_backward_reshape max_pool_forward_im2col max_pool_backward_im2col",
+    "im2col": "im2col_indices col2im_indices get_im2col_indices",
+    "layer_utils": " ".join(
+        f"{name}_{way}"
+        for name in "affine_relu affine_bn_relu conv_relu conv_bn_relu conv_relu_pool conv_bn_relu_pool".split()
+        for way in ("forward", "backward")
+    ),
+    "optim": "sgd sgd_momentum rmsprop adam adamw nesterov_momentum",
+    "gradient_check": "eval_numerical_gradient eval_numerical_gradient_array grad_check_sparse rel_error",
+    "classifiers.cnn": "ThreeLayerConvNet",
+    "classifiers.fc_net": "TwoLayerNet FullyConnectedNet",
+    "solver": "Solver",
+    "data_utils": "get_CIFAR10_data load_CIFAR10 load_CIFAR_batch get_digits_data make_synthetic_data",
+    "vis_utils": "visualize_grid vis_grid vis_nn plot_history plot_filters plot_confusion",
+}
+
+
+@pytest.mark.parametrize("module", COURSE)
+def test_star_imports_bring_the_course_s_names(module):
+    names = {}
+    exec(f"from gconv.{module} import *", names)
+    assert set(COURSE[module].split()) <= set(names)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_doctests(module):
+    imported = importlib.import_module(module)
+    failed, _ = doctest.testmod(imported, extraglobs={"np": np}, optionflags=doctest.NORMALIZE_WHITESPACE)
+    assert not failed
+
+
+def test_no_bare_asserts_in_the_package():
+    for path in PACKAGE.rglob("*.py"):
+        assert not [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Assert)], path
+
+
+def test_the_readme_s_python_runs(tmp_path):
+    blocks = re.findall(r"```python\n(.*?)```", (PROJECT / "README.md").read_text(), flags=re.DOTALL)
+    assert blocks
+    for block in blocks:
+        done = subprocess.run([sys.executable, "-W", "error", "-c", block], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{block}\n{done.stderr}"
+
+
+def test_the_readme_begins_with_the_two_commands():
+    (first, *_) = re.findall(r"```bash\n(.*?)```", (PROJECT / "README.md").read_text(), flags=re.DOTALL)
+    assert first.splitlines() == ['pip install ".[demo]" && gconv train', 'pip install ".[test]" && GCONV_BACKEND=cpu pytest']
+
+
+def test_the_installed_package_is_what_is_tested():
+    origin = json.loads(importlib.metadata.distribution("gconv").read_text("direct_url.json") or "{}")
+    if origin.get("dir_info", {}).get("editable"):
+        pytest.skip("an editable install runs the source folder")
+    assert PACKAGE != PROJECT / "gconv", "this is the source folder, not what `pip install .` installed"

@@ -1,0 +1,83 @@
+"""Grids of images and plots as files."""
+
+import numpy as np
+import pytest
+
+from gconv.classifiers import TwoLayerNet
+from gconv.data_utils import make_synthetic_data
+from gconv.metrics import class_accuracy, confusion_matrix
+from gconv.solver import Solver
+from gconv.vis_utils import plot_confusion, plot_filters, plot_history, vis_grid, vis_nn, visualize_grid
+
+
+def test_each_image_is_stretched_by_itself(rng):
+    images = rng.random((3, 4, 5, 2)) * np.array([1, 10, 100])[:, None, None, None]
+    grid = visualize_grid(images, ubound=255.0, padding=1)
+    assert grid.shape == (2 * 4 + 1, 2 * 5 + 1, 2)
+    for place, image in zip((np.s_[:4, :5], np.s_[:4, 6:], np.s_[5:, :5]), images, strict=True):
+        np.testing.assert_allclose(grid[place], 255 * (image - image.min()) / np.ptp(image))
+    assert not grid[4].any()
+    assert not grid[5:, 6:].any()
+
+
+def test_a_constant_image_is_black_not_nan():
+    grid = visualize_grid(np.full((2, 3, 3, 1), 7.0))
+    assert not grid.any()
+    assert np.isfinite(vis_grid(np.full((2, 3, 3, 1), 7.0))).all()
+
+
+def test_grids_of_the_nearest_neighbour_notebook(rng):
+    images = rng.random((4, 3, 3, 3))
+    grid = vis_grid(images)
+    assert grid.shape == (8, 8, 3)
+    assert grid.min() == 0
+    assert grid.max() == 1
+    rows = vis_nn([list(images[:2]), list(images[2:]), list(images[1:3])])
+    assert rows.shape == (12, 8, 3)
+    np.testing.assert_allclose(np.ptp(rows), 1)
+    with pytest.raises(ValueError, match="rows must be sequences of one length"):
+        vis_nn([[images[0]], []])
+
+
+def picture(path):
+    """Return the PNG as an array, which proves that it is one."""
+    from matplotlib.image import imread
+
+    return imread(path)
+
+
+def test_plots_are_written(tmp_path, rng):
+    solver = Solver(TwoLayerNet(192, 5, 4), make_synthetic_data(), num_epochs=3, verbose=False, seed=0)
+    solver.train()
+    written = [
+        plot_history(solver, tmp_path / "new" / "history.png"),
+        plot_filters(rng.standard_normal((32, 3, 7, 7)).astype(np.float32), tmp_path / "colour.png"),
+        plot_filters(rng.standard_normal((5, 1, 3, 4)), tmp_path / "grey.png"),
+        plot_filters(rng.standard_normal((4, 6, 3, 3)), tmp_path / "many.png"),
+        plot_confusion(confusion_matrix(np.array([0, 1, 1]), np.array([0, 1, 0]), 2), tmp_path / "c.png", ["cat", "dog"]),
+        plot_confusion(np.zeros((3, 3), int), tmp_path / "empty.png"),
+    ]
+    for path in written:
+        pixels = picture(path)
+        assert min(pixels.shape[:2]) > 200
+        assert pixels[..., :3].std() > 0.02, f"{path.name} is blank"
+    assert len(list(tmp_path.rglob("*"))) == 7
+
+
+def test_bad_pictures_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"plot_filters: w must have 4 axes"):
+        plot_filters(np.zeros((3, 3)), tmp_path / "x.png")
+    with pytest.raises(ValueError, match="at least one filter"):
+        plot_filters(np.zeros((0, 3, 2, 2)), tmp_path / "x.png")
+    with pytest.raises(ValueError, match="confusion must be square, with a name a class"):
+        plot_confusion(np.zeros((2, 2), int), tmp_path / "x.png", ["one"])
+    with pytest.raises(ValueError, match="visualize_grid: Xs must have 4 axes"):
+        visualize_grid(np.zeros((3, 3)))
+
+
+def test_metrics():
+    confusion = confusion_matrix(np.array([0, 0, 1, 1, 1]), np.array([0, 1, 1, 1, 0]), 3)
+    assert confusion.tolist() == [[1, 1, 0], [1, 2, 0], [0, 0, 0]]
+    np.testing.assert_allclose(class_accuracy(confusion), [0.5, 2 / 3, np.nan])
+    with pytest.raises(ValueError, match=r"labels in \[0, 2\)"):
+        confusion_matrix(np.array([0, 2]), np.array([0, 1]), 2)
