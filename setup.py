@@ -17,6 +17,7 @@ class BuildKernels(build_ext):
     """
 
     def build_extensions(self) -> None:
+        """Add the flags, then build."""
         if self.compiler.compiler_type == "msvc":
             wanted = [["/O2"], ["/std:c++17"], ["/openmp"]]
         else:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from gconv._typing import Array
 from gconv.backends import Backend, array_kind, get_backend
 from gconv.shapes import common_dtype

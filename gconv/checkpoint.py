@@ -17,7 +17,14 @@ import numpy as np
 from gconv._typing import Array
 from gconv.files import write_atomically
 
-__all__ = ["CheckpointError", "checkpoint_path", "list_checkpoints", "load_checkpoint", "remove_unfinished", "save_checkpoint"]
+__all__ = [
+    "CheckpointError",
+    "checkpoint_path",
+    "list_checkpoints",
+    "load_checkpoint",
+    "remove_unfinished",
+    "save_checkpoint",
+]
 
 FORMAT = 1
 

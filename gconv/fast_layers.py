@@ -71,9 +71,7 @@ def conv_forward_fast(x: Array, w: Array, b: Array, conv_param: dict[str, Any]) 
     return backend.conv_forward(xs, ws, bs, shape.stride, shape.pad), (x, w, b, conv_param)
 
 
-def conv_backward_fast(
-    dout: Array, cache: ConvCache, input_grad: bool = True
-) -> tuple[Array | None, Array, Array]:
+def conv_backward_fast(dout: Array, cache: ConvCache, input_grad: bool = True) -> tuple[Array | None, Array, Array]:
     """Compute the gradients of a convolution.
 
     Parameters

@@ -36,9 +36,7 @@ def rel_error(x: Array, y: Array) -> float:
     return float(error.max()) if error.size else 0.0
 
 
-def eval_numerical_gradient(
-    f: Callable[[Array], Any], x: Array, verbose: bool = True, h: float = 1e-5
-) -> Array:
+def eval_numerical_gradient(f: Callable[[Array], Any], x: Array, verbose: bool = True, h: float = 1e-5) -> Array:
     """Compute the gradient of a scalar function by central differences, (f(x + h) - f(x - h)) / 2h.
 
     Parameters
@@ -73,9 +71,7 @@ def eval_numerical_gradient(
     return grad
 
 
-def eval_numerical_gradient_array(
-    f: Callable[[Array], Array], x: Array, df: Array, h: float = 1e-5
-) -> Array:
+def eval_numerical_gradient_array(f: Callable[[Array], Array], x: Array, df: Array, h: float = 1e-5) -> Array:
     """Compute the gradient of sum(f(x) * df), for a function with an array result, by central differences.
 
     Parameters

@@ -47,7 +47,7 @@ def get_im2col_indices(
     ((18, 1), (18, 16), (18, 16))
     """
     func = "get_im2col_indices"
-    field, pad, step, out = _geometry(func, x_shape, field_height, field_width, padding, stride)
+    field, _, step, out = _geometry(func, x_shape, field_height, field_width, padding, stride)
     channels = x_shape[1]
     k, hh, ww = (a.reshape(-1, 1) for a in np.indices((channels, *field)))  # (C*HH*WW, 1) each
     y, x = (a.reshape(1, -1) for a in np.indices(out))  # (1, H'*W') each

@@ -211,7 +211,10 @@ def conv_relu_pool_backward(dout: Array, cache: ConvReluPoolCache, input_grad: b
     backend, dout, x, w, out = prepare(func, dout=dout, x=cache.x, w=cache.w, out=cache.out)
     check_shape(func, "dout", dout, pool.out, "of the output")
     arrays = dout, out, cache.argmax, x, w, conv.out
-    return backend.conv_relu_pool_backward(*arrays, conv.stride, conv.pad, pool.window, pool.stride, input_grad)
+    grads: Gradients = backend.conv_relu_pool_backward(
+        *arrays, conv.stride, conv.pad, pool.window, pool.stride, input_grad
+    )
+    return grads
 
 
 def conv_bn_relu_pool_forward(

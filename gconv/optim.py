@@ -112,9 +112,7 @@ def nesterov_momentum(
     return _momentum("nesterov_momentum", w, dw, config, out, nesterov=True)
 
 
-def rmsprop(
-    w: Array, dw: Array, config: Config | None = None, *, out: Array | None = None
-) -> tuple[Array, Config]:
+def rmsprop(w: Array, dw: Array, config: Config | None = None, *, out: Array | None = None) -> tuple[Array, Config]:
     """Divide the step by a moving root mean square: w - learning_rate * dw / (sqrt(cache) + epsilon).
 
     Parameters

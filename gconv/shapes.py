@@ -81,7 +81,8 @@ def common_dtype(func: str, **arrays: Array) -> np.dtype[Any]:
         dtypes = ", ".join(str(array.dtype) for array in arrays.values())
         rule = "must be" if len(arrays) == 1 else "must have among them an array of"
         raise TypeError(f"{func}: {names} {rule} float32 or float64; got {dtypes}")
-    return np.dtype(found)
+    dtype: np.dtype[Any] = np.dtype(found)
+    return dtype
 
 
 def check_shape(func: str, name: str, array: Array, expected: tuple[int, ...], why: str = "") -> None:

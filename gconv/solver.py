@@ -12,7 +12,7 @@ import numpy as np
 
 from gconv._arguments import backend_of
 from gconv._typing import Array
-from gconv.backends import array_kind, get_backend
+from gconv.backends import get_backend
 from gconv.checkpoint import (
     CheckpointError,
     checkpoint_path,
@@ -23,7 +23,8 @@ from gconv.checkpoint import (
 )
 from gconv.optim import HYPERPARAMETERS, UPDATE_RULES
 from gconv.progress import Progress
-from gconv.shapes import check_shape, one_of, param, positive_int, real_number
+from gconv.shapes import check_shape, one_of, positive_int, real_number
+from gconv.solver_arguments import optional_count, samples
 from gconv.solver_state import capture, restore
 
 __all__ = ["Solver"]
@@ -135,10 +136,12 @@ class Solver:
                 f"Solver: optim_config must have keys among {', '.join(HYPERPARAMETERS)}; got {', '.join(misspelt)}"
             )
         if not isinstance(getattr(model, "params", None), dict) or not callable(getattr(model, "loss", None)):
-            raise TypeError(f"Solver: model must have a dictionary params and a method loss; got {type(model).__name__}")
+            raise TypeError(
+                f"Solver: model must have a dictionary params and a method loss; got {type(model).__name__}"
+            )
         self.model = model
-        self.X_train, self.y_train = _samples(data, "X_train", "y_train")
-        self.X_val, self.y_val = _samples(data, "X_val", "y_val")
+        self.X_train, self.y_train = samples(data, "X_train", "y_train")
+        self.X_val, self.y_val = samples(data, "X_val", "y_val")
         if not len(self.X_train):
             raise ValueError("Solver: data['X_train'] must hold at least one sample; got none")
         self.update_rule = update_rule
@@ -146,13 +149,13 @@ class Solver:
         self.lr_decay = real_number("Solver", "lr_decay", lr_decay, 0)
         self.batch_size = positive_int("Solver", "batch_size", batch_size)
         self.num_epochs = positive_int("Solver", "num_epochs", num_epochs, minimum=0)
-        self.num_train_samples = _optional_count("num_train_samples", num_train_samples)
-        self.num_val_samples = _optional_count("num_val_samples", num_val_samples)
+        self.num_train_samples = optional_count("num_train_samples", num_train_samples)
+        self.num_val_samples = optional_count("num_val_samples", num_val_samples)
         self.checkpoint_name = checkpoint_name
         self.print_every = positive_int("Solver", "print_every", print_every)
         self.verbose = verbose
         self.sampling = one_of("Solver", "sampling", sampling, ("replacement", "shuffle"))
-        self.eval_every = _optional_count("eval_every", eval_every)
+        self.eval_every = optional_count("eval_every", eval_every)
         self.progress = progress
         self.callbacks = tuple(callbacks)
         self._print: Callable[[str], None] = print
@@ -161,7 +164,8 @@ class Solver:
 
     def _reset(self) -> None:
         self.epoch = self.iteration = 0
-        self.best_val_acc, self.best_params = 0.0, {}
+        self.best_val_acc = 0.0
+        self.best_params: dict[str, Array] = {}
         self.loss_history: list[float] = []
         self.train_acc_history: list[float] = []
         self.val_acc_history: list[float] = []
@@ -254,9 +258,7 @@ class Solver:
             return
         self._say(f"No checkpoint named {self.checkpoint_name} yet; starting at the beginning")
 
-    def check_accuracy(
-        self, X: Array, y: Array, num_samples: int | None = None, batch_size: int = 100
-    ) -> float:
+    def check_accuracy(self, X: Array, y: Array, num_samples: int | None = None, batch_size: int = 100) -> float:
         """Return the share of samples whose highest score is their label's.
 
         Parameters
@@ -325,7 +327,9 @@ class Solver:
         loss, grads = self.model.loss(self.X_train[chosen], self.y_train[chosen])
         value = float(loss)
         if not math.isfinite(value):
-            rate = next((c["learning_rate"] for c in self.optim_configs.values() if "learning_rate" in c), "the default")
+            rate = next(
+                (c["learning_rate"] for c in self.optim_configs.values() if "learning_rate" in c), "the default"
+            )
             if self._previous:
                 self.model.params.update(self._previous)
             self._last = dict(self.model.params)
@@ -395,26 +399,6 @@ class Solver:
             except CheckpointError:
                 continue  # nothing that a run could go on from
             raise FileExistsError(
-                f"Solver.train: checkpoint_name must be new for a new run; got {self.checkpoint_name!r}, of which there "
+                f"Solver.train: checkpoint_name must be new for a new run; got {self.checkpoint_name!r}, and there "
                 f"is {path}. Go on with resume(), take another name, or delete the files"
             )
-
-
-def _optional_count(name: str, value: int | None) -> int | None:
-    return None if value is None else positive_int("Solver", name, value)
-
-
-def _samples(data: Any, x_name: str, y_name: str) -> tuple[Array, Array]:
-    X, y = param("Solver", "data", data, x_name), param("Solver", "data", data, y_name)
-    for name, array in ((x_name, X), (y_name, y)):
-        if array_kind(array) is None or array.ndim < 1:
-            raise TypeError(f"Solver: data[{name!r}] must be an array of samples; got {type(array).__name__}")
-    if X.dtype.kind not in "fiub":
-        raise TypeError(f"Solver: data[{x_name!r}] must be real numbers; got dtype {X.dtype}")
-    if y.dtype.kind not in "iu":
-        raise TypeError(f"Solver: data[{y_name!r}] must be integer labels; got dtype {y.dtype}")
-    if y.shape != (len(X),):
-        raise ValueError(
-            f"Solver: data[{y_name!r}] must have shape {(len(X),)} to match data[{x_name!r}]; got {tuple(y.shape)}"
-        )
-    return X, y

@@ -65,7 +65,9 @@ def vis_grid(Xs: Array) -> Array:
 def vis_nn(rows: Sequence[Sequence[Array]]) -> Array:
     """Lay rows of images, each (H, W, C), out as they are, all stretched to [0, 1] together."""
     if not rows or not len(rows[0]) or any(len(row) != len(rows[0]) for row in rows):
-        raise ValueError(f"vis_nn: rows must be sequences of one length, not empty; got lengths {[len(r) for r in rows]}")
+        raise ValueError(
+            f"vis_nn: rows must be sequences of one length, not empty; got lengths {[len(r) for r in rows]}"
+        )
     images = np.asarray([image for row in rows for image in row], dtype=np.float64)
     check_ndim("vis_nn", "each image", images[0], 3, "(H, W, C)")
     return _stretched(_tiled(images, 1, images.min(), border=True, columns=len(rows[0])))
@@ -139,9 +141,7 @@ def plot_filters(w: Array, path: str | os.PathLike[str]) -> Path:
     return _write(figure, path)
 
 
-def plot_confusion(
-    confusion: Array, path: str | os.PathLike[str], class_names: Sequence[str] | None = None
-) -> Path:
+def plot_confusion(confusion: Array, path: str | os.PathLike[str], class_names: Sequence[str] | None = None) -> Path:
     """Plot a confusion matrix and write the picture to ``path`` (PNG).
 
     Parameters

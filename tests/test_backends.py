@@ -48,7 +48,10 @@ def test_unknown_and_unavailable_backends():
     with pytest.raises(ValueError, match="use_backend: name must be one of auto, cpu, gpu, naive; got 'tpu'"):
         gconv.use_backend("tpu")
     done = in_environment("tpu", "import gconv; gconv.get_backend()")
-    assert "ValueError: the environment variable GCONV_BACKEND must be one of auto, cpu, gpu, naive; got 'tpu'" in done.stderr
+    assert (
+        "ValueError: the environment variable GCONV_BACKEND must be one of auto, cpu, gpu, naive; got 'tpu'"
+        in done.stderr
+    )
     if "gpu" not in gconv.available_backends():
         with pytest.raises(gconv.BackendUnavailableError, match="GCONV_BACKEND=cpu"):
             gconv.use_backend("gpu")
@@ -88,7 +91,9 @@ def test_arrays_of_two_modules_are_refused(monkeypatch):
         dtype, shape, ndim = np.dtype(np.float64), (3, 1), 2
 
     monkeypatch.setitem(sys.modules, "cupy", types.SimpleNamespace(ndarray=Foreign))
-    with pytest.raises(TypeError, match="affine_forward: x, w, b must be arrays of one module; got x of numpy, w of cupy, b of numpy"):
+    with pytest.raises(
+        TypeError, match="affine_forward: x, w, b must be arrays of one module; got x of numpy, w of cupy, b of numpy"
+    ):
         affine_forward(np.ones((2, 3)), Foreign(), np.ones(1))
     with pytest.raises(TypeError, match="arrays must be of one module; got cupy and numpy"):
         gconv.get_backend(Foreign(), np.ones(1))

@@ -106,7 +106,10 @@ def test_a_new_run_does_not_mix_with_an_old_one(data, tmp_path):
 def test_checkpoints_are_listed_by_number(tmp_path):
     for name in ("run_epoch_2", "run_epoch_10", "run_epoch_x", "other_epoch_3", "run_epoch_"):
         (tmp_path / f"{name}.safetensors").touch()
-    assert [p.name for p in list_checkpoints(tmp_path / "run")] == ["run_epoch_10.safetensors", "run_epoch_2.safetensors"]
+    assert [p.name for p in list_checkpoints(tmp_path / "run")] == [
+        "run_epoch_10.safetensors",
+        "run_epoch_2.safetensors",
+    ]
 
 
 def test_the_file_round_trips_every_bit(tmp_path, rng):

@@ -35,7 +35,9 @@ def test_three_layer_gradients_at_the_sizes_of_the_course(backend):
         assert rel_error(numeric, grads[name]) < limit, name
 
 
-@pytest.mark.parametrize(("size", "filter_size"), [((3, 7, 7), 3), ((1, 9, 4), 5), ((2, 2, 11), 7), ((3, 6, 8), 4), ((4, 3, 5), 1)])
+@pytest.mark.parametrize(
+    ("size", "filter_size"), [((3, 7, 7), 3), ((1, 9, 4), 5), ((2, 2, 11), 7), ((3, 6, 8), 4), ((4, 3, 5), 1)]
+)
 def test_odd_and_rectangular_images(backend, rng, size, filter_size):
     model = ThreeLayerConvNet(size, 3, filter_size, 6, 4, weight_scale=0.3, reg=0.1, dtype=np.float64, rng=rng)
     X, y = backend.asarray(rng.standard_normal((3, *size))), backend.asarray(np.array([0, 3, 1]))
@@ -116,7 +118,9 @@ def test_a_network_without_hidden_layers_is_linear(backend, rng):
 def test_a_model_can_be_made_again_from_its_config(model):
     twin = model_from_config(model.config)
     assert twin.config == model.config
-    assert {n: (w.shape, w.dtype) for n, w in twin.params.items()} == {n: (w.shape, w.dtype) for n, w in model.params.items()}
+    assert {n: (w.shape, w.dtype) for n, w in twin.params.items()} == {
+        n: (w.shape, w.dtype) for n, w in model.params.items()
+    }
     with pytest.raises(ValueError, match="config\\['class'\\] must be one of"):
         model_from_config({"class": "os.system"})
 

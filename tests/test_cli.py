@@ -38,7 +38,15 @@ def test_train_writes_the_run_folder_and_eval_reads_it(tmp_path):
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "run"
     names = {p.name for p in folder.iterdir()}
-    assert names == {"config.json", "metrics.jsonl", "history.png", "filters.png", "confusion.png", "best.safetensors", "checkpoints"}
+    assert names == {
+        "config.json",
+        "metrics.jsonl",
+        "history.png",
+        "filters.png",
+        "confusion.png",
+        "best.safetensors",
+        "checkpoints",
+    }
     assert len(list((folder / "checkpoints").iterdir())) == 6
     config = json.loads((folder / "config.json").read_text())
     assert (config["data"], config["epochs"], config["filter_size"], config["hidden_dim"]) == ("digits", 6, 3, 20)
@@ -132,7 +140,17 @@ def test_an_unknown_backend_in_the_environment(tmp_path):
 
 @pytest.mark.skipif(os.name == "nt", reason="no SIGINT to send to a child")
 def test_ctrl_c_keeps_the_best_weights(tmp_path):
-    command = [sys.executable, "-c", "from gconv.cli import main; main()", "train", "--epochs", "5000", "--out", "run", *SMALL]
+    command = [
+        sys.executable,
+        "-c",
+        "from gconv.cli import main; main()",
+        "train",
+        "--epochs",
+        "5000",
+        "--out",
+        "run",
+        *SMALL,
+    ]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while not (tmp_path / "run" / "checkpoints" / "run_epoch_4.safetensors").exists():
@@ -152,5 +170,15 @@ def test_ctrl_c_keeps_the_best_weights(tmp_path):
 def test_info_says_what_is_here():
     done = gconv("info")
     assert done.returncode == 0, done.stderr
-    for name in ("gconv", "Python", "backend cpu", "backend gpu", "backend naive", "SIMD", "OpenMP", "threads", "CIFAR-10"):
+    for name in (
+        "gconv",
+        "Python",
+        "backend cpu",
+        "backend gpu",
+        "backend naive",
+        "SIMD",
+        "OpenMP",
+        "threads",
+        "CIFAR-10",
+    ):
         assert any(line.startswith(name) for line in done.stdout.splitlines()), name

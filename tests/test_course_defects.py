@@ -36,7 +36,13 @@ def test_overlapping_windows_and_windows_that_leave_a_rest(backend, rng, method,
 
 @pytest.mark.parametrize("size", [(3, 5), (5, 3), (1, 7)])
 def test_rectangular_filters_by_im2col(backend, rng, size):
-    case = Case(rng.standard_normal((2, 3, 8, 9)), rng.standard_normal((4, 3, *size)), rng.standard_normal(4), {"stride": 1, "pad": 2}, {})
+    case = Case(
+        rng.standard_normal((2, 3, 8, 9)),
+        rng.standard_normal((4, 3, *size)),
+        rng.standard_normal(4),
+        {"stride": 1, "pad": 2},
+        {},
+    )
     arrays = [backend.asarray(a) for a in (case.x, case.w, case.b)]
     out, cache = conv_forward_im2col(*arrays, case.conv_param)
     assert_close(out, naive_conv(case), 45)
@@ -53,12 +59,17 @@ def test_fortran_order_and_channels_last(backend, rng):
     last = np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
     for view in (np.asfortranarray(x), last, x[::-1][::-1], np.repeat(x, 2, axis=3)[..., ::2]):
         for forward in (conv_forward_fast, conv_forward_im2col, conv_forward_strides):
-            np.testing.assert_allclose(backend.to_numpy(forward(backend.asarray(view), w, b, conv_param)[0]), expected, rtol=1e-12, atol=1e-12)
+            np.testing.assert_allclose(
+                backend.to_numpy(forward(backend.asarray(view), w, b, conv_param)[0]), expected, rtol=1e-12, atol=1e-12
+            )
 
 
 def test_all_convolutions_floor_where_the_stride_does_not_divide(backend, rng):
     arrays = [backend.asarray(rng.standard_normal(s)) for s in ((2, 3, 8, 9), (4, 3, 3, 3), (4,))]
-    shapes = {f(*arrays, {"stride": 4, "pad": 0})[0].shape for f in (conv_forward_fast, conv_forward_im2col, conv_forward_strides)}
+    shapes = {
+        f(*arrays, {"stride": 4, "pad": 0})[0].shape
+        for f in (conv_forward_fast, conv_forward_im2col, conv_forward_strides)
+    }
     assert shapes == {(2, 4, 2, 2)}
 
 
@@ -88,7 +99,9 @@ def test_memory_is_bounded_and_no_columns_are_cached(backend):
         before, _ = tracemalloc.get_traced_memory()
         tracemalloc.reset_peak()
         conv_relu_pool_backward(out, cache)
-        assert tracemalloc.get_traced_memory()[1] - before - x.nbytes < 32e6, "a backward pass took more than dx and 32 MB"
+        assert tracemalloc.get_traced_memory()[1] - before - x.nbytes < 32e6, (
+            "a backward pass took more than dx and 32 MB"
+        )
         for forward, backward, bound in (
             (lambda: conv_forward_fast(x, w, b, conv_param), conv_backward_fast, x.nbytes),
             (lambda: max_pool_forward_fast(x, pool_param), max_pool_backward_fast, x.nbytes),

@@ -154,13 +154,13 @@ GOOD = batch_bytes(IMAGES, [1, 2])
 def test_hostile_and_damaged_batch_files(tmp_path, capfd, content):
     path = tmp_path / "data_batch_1"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match="load_CIFAR_batch: .*data_batch_1"):
+    with pytest.raises(ValueError, match=r"load_CIFAR_batch: .*data_batch_1"):
         load_CIFAR_batch(path)
     assert "code has run" not in capfd.readouterr().out
 
 
 def test_a_missing_batch_file_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="there is none at .*nowhere"):
+    with pytest.raises(FileNotFoundError, match=r"there is none at .*nowhere"):
         load_CIFAR_batch(tmp_path / "nowhere")
 
 

@@ -110,7 +110,9 @@ def test_convolution(backend, method, change, error, text):
 def test_gradients_of_another_shape(backend, forward, backward):
     _, cache = forward(on(backend, X), on(backend, W), on(backend, B), CONV)
     for shape in ((2, 4, 6, 4), (1, 4, 6, 5), (2, 4, 30), (2, 3, 6, 5)):
-        with pytest.raises(ValueError, match=rf"{backward.__name__}: dout must have shape \(2, 4, 6, 5\) of the output"):
+        with pytest.raises(
+            ValueError, match=rf"{backward.__name__}: dout must have shape \(2, 4, 6, 5\) of the output"
+        ):
             backward(on(backend, np.ones(shape)), cache)
     with pytest.raises(TypeError, match=f"{backward.__name__}: dout must be float32"):
         backward(np.ones((2, 4, 6, 5), complex), cache)
@@ -148,7 +150,9 @@ def test_pooling_of_what_is_no_image(backend, forward, backward):
     with pytest.raises(TypeError, match="x must be float32 or float64; got int64"):
         forward(on(backend, X.astype(np.int64)), POOL)
     _, cache = forward(on(backend, X), POOL)
-    with pytest.raises(ValueError, match=rf"{backward.__name__}: dout must have shape \(2, 3, 3, 2\) of the output; got"):
+    with pytest.raises(
+        ValueError, match=rf"{backward.__name__}: dout must have shape \(2, 3, 3, 2\) of the output; got"
+    ):
         backward(on(backend, X), cache)
 
 

@@ -27,7 +27,9 @@ def test_array_function_that_returns_its_argument(backend, rng):
 
 def test_float32_with_the_default_step_warns_and_the_advice_works(backend, rng):
     x = backend.asarray(rng.standard_normal((3, 3)).astype(np.float32))
-    with pytest.warns(RuntimeWarning, match=r"float32 and h is 1e-05: rounding alone .* about 1% .* float64 arrays, or h=1e-2"):
+    with pytest.warns(
+        RuntimeWarning, match=r"float32 and h is 1e-05: rounding alone .* about 1% .* float64 arrays, or h=1e-2"
+    ):
         eval_numerical_gradient_array(lambda x: x * x, x, backend.asarray(np.ones((3, 3), np.float32)))
     with pytest.warns(RuntimeWarning, match="float32"):
         eval_numerical_gradient(lambda x: (x * x).sum(), x, verbose=False)

@@ -5,7 +5,12 @@ import pytest
 
 from gconv.im2col import col2im_indices, get_im2col_indices, im2col_indices
 
-CASES = [((2, 3, 5, 6), 3, 3, 1, 1), ((1, 2, 7, 4), 3, 2, 0, 2), ((3, 1, 4, 4), 2, 4, (2, 0), (1, 3)), ((0, 2, 4, 4), 3, 3, 1, 1)]
+CASES = [
+    ((2, 3, 5, 6), 3, 3, 1, 1),
+    ((1, 2, 7, 4), 3, 2, 0, 2),
+    ((3, 1, 4, 4), 2, 4, (2, 0), (1, 3)),
+    ((0, 2, 4, 4), 3, 3, 1, 1),
+]
 
 
 @pytest.mark.parametrize(("shape", "hh", "ww", "pad", "stride"), CASES)

@@ -60,7 +60,9 @@ def test_col2im_is_the_adjoint_of_im2col(kernels, rng, geometry):
     back = np.zeros(shape)
     out_h = output_size(shape[2], field[0], stride[0], pad[0])
     kernels.col2im_add(y, back, field, stride, pad, 0, out_h, 2)
-    np.testing.assert_allclose(np.vdot(loops.im2col(x, field, stride, pad), y), np.vdot(x, back), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(
+        np.vdot(loops.im2col(x, field, stride, pad), y), np.vdot(x, back), rtol=1e-12, atol=1e-12
+    )
     np.testing.assert_allclose(back, loops.col2im(y, shape, field, stride, pad), rtol=1e-12, atol=1e-13)
 
 

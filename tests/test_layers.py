@@ -175,7 +175,14 @@ def test_naive_gradients_at_the_sizes_of_the_course():
 
 @pytest.mark.parametrize(
     ("x_type", "w_type", "result"),
-    [("u1", "f8", "f8"), ("u1", "f4", "f4"), ("f4", "f8", "f8"), ("f4", "i8", "f4"), (">f4", "f4", "f4"), ("?", "f8", "f8")],
+    [
+        ("u1", "f8", "f8"),
+        ("u1", "f4", "f4"),
+        ("f4", "f8", "f8"),
+        ("f4", "i8", "f4"),
+        (">f4", "f4", "f4"),
+        ("?", "f8", "f8"),
+    ],
 )
 def test_dtypes_promote_to_the_floating_partner(backend, rng, x_type, w_type, result):
     x = backend.asarray((rng.random((3, 6)) * 9).astype(x_type))

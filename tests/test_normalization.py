@@ -40,7 +40,9 @@ PAIRS = {
 def arguments(backend, rng, dtype, shape):
     channels = shape[1]
     x = (rng.standard_normal(shape) * 3 + 5).astype(dtype)
-    return tuple(backend.asarray(a.astype(dtype)) for a in (x, rng.random(channels) + 0.5, rng.standard_normal(channels)))
+    return tuple(
+        backend.asarray(a.astype(dtype)) for a in (x, rng.random(channels) + 0.5, rng.standard_normal(channels))
+    )
 
 
 @pytest.mark.parametrize("name", PAIRS)
@@ -57,7 +59,10 @@ def test_against_numeric_gradients(backend, rng, name):
 @pytest.mark.parametrize("backward", [batchnorm_backward, batchnorm_backward_alt])
 def test_test_mode_takes_the_running_averages_as_constants(backend, rng, backward):
     x, gamma, beta = arguments(backend, rng, np.float64, (6, 4))
-    running = {"running_mean": backend.asarray(rng.standard_normal(4)), "running_var": backend.asarray(rng.random(4) + 1)}
+    running = {
+        "running_mean": backend.asarray(rng.standard_normal(4)),
+        "running_var": backend.asarray(rng.random(4) + 1),
+    }
     out, cache = batchnorm_forward(x, gamma, beta, {"mode": "test", **running})
     dout = backend.asarray(rng.standard_normal(out.shape))
     for analytic, array in zip(backward(dout, cache), (x, gamma, beta), strict=True):
@@ -95,7 +100,9 @@ def test_groupnorm_against_the_loops(backend, rng, dtype, groups):
     theirs = loops.groupnorm_backward(dout.astype(np.float64).reshape(2, 6, 6), flat, gs, mean, var, groups, 1e-5)
     dx, dgamma, dbeta = spatial_groupnorm_backward(backend.asarray(dout), cache)
     assert dgamma.shape == dbeta.shape == (1, 6, 1, 1)
-    for ours, b in zip((dx, dgamma.reshape(-1), dbeta.reshape(-1)), (theirs[0].reshape(xs.shape), *theirs[1:]), strict=True):
+    for ours, b in zip(
+        (dx, dgamma.reshape(-1), dbeta.reshape(-1)), (theirs[0].reshape(xs.shape), *theirs[1:]), strict=True
+    ):
         assert_close(ours, b, 400)
 
 

@@ -19,7 +19,19 @@ import gconv
 PACKAGE = Path(gconv.__file__).parent
 PROJECT = Path(__file__).parents[1]
 MODULES = sorted(m.name for m in pkgutil.walk_packages(gconv.__path__, "gconv.") if "_kernels" not in m.name)
-OTHERS = "cupy torch matplotlib click tqdm pooch safetensors requests sklearn threadpoolctl scipy".split()
+OTHERS = [
+    "cupy",
+    "torch",
+    "matplotlib",
+    "click",
+    "tqdm",
+    "pooch",
+    "safetensors",
+    "requests",
+    "sklearn",
+    "threadpoolctl",
+    "scipy",
+]
 
 
 def test_importing_gconv_loads_numpy_alone():
@@ -52,7 +64,7 @@ LAYERS = [
     ("_arguments", "checkpoint", "datasets"),
     ("layers", "im2col", "fast_layers", "optim", "gradient_check", "data_utils", "metrics", "vis_utils"),
     ("layer_utils",),
-    ("classifiers", "solver_state"),
+    ("classifiers", "solver_arguments", "solver_state"),
     ("solver",),
     ("cli",),
 ]
@@ -109,7 +121,14 @@ COURSE = {
     "im2col": "im2col_indices col2im_indices get_im2col_indices",
     "layer_utils": " ".join(
         f"{name}_{way}"
-        for name in "affine_relu affine_bn_relu conv_relu conv_bn_relu conv_relu_pool conv_bn_relu_pool".split()
+        for name in [
+            "affine_relu",
+            "affine_bn_relu",
+            "conv_relu",
+            "conv_bn_relu",
+            "conv_relu_pool",
+            "conv_bn_relu_pool",
+        ]
         for way in ("forward", "backward")
     ),
     "optim": "sgd sgd_momentum rmsprop adam adamw nesterov_momentum",
@@ -145,13 +164,18 @@ def test_the_readme_s_python_runs(tmp_path):
     blocks = re.findall(r"```python\n(.*?)```", (PROJECT / "README.md").read_text(), flags=re.DOTALL)
     assert blocks
     for block in blocks:
-        done = subprocess.run([sys.executable, "-W", "error", "-c", block], cwd=tmp_path, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-c", block], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, f"{block}\n{done.stderr}"
 
 
 def test_the_readme_begins_with_the_two_commands():
     (first, *_) = re.findall(r"```bash\n(.*?)```", (PROJECT / "README.md").read_text(), flags=re.DOTALL)
-    assert first.splitlines() == ['pip install ".[demo]" && gconv train', 'pip install ".[test]" && GCONV_BACKEND=cpu pytest']
+    assert first.splitlines() == [
+        'pip install ".[demo]" && gconv train',
+        'pip install ".[test]" && GCONV_BACKEND=cpu pytest',
+    ]
 
 
 def test_the_installed_package_is_what_is_tested():

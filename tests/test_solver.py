@@ -162,7 +162,9 @@ def test_best_parameters_are_installed_and_never_empty(backend, data):
 
 def test_the_best_parameters_are_those_that_scored_best(data):
     model = small_model(rng=1)
-    solver = Solver(model, data, num_epochs=30, batch_size=10, optim_config={"learning_rate": 0.5}, verbose=False, seed=3)
+    solver = Solver(
+        model, data, num_epochs=30, batch_size=10, optim_config={"learning_rate": 0.5}, verbose=False, seed=3
+    )
     solver.train()
     assert solver.check_accuracy(data["X_val"], data["y_val"]) == solver.best_val_acc == max(solver.val_acc_history)
 
@@ -178,7 +180,10 @@ def test_without_validation_data_the_parameters_stay(backend, data):
 def test_a_loss_that_is_not_finite_keeps_the_last_good_parameters(backend, data):
     model = small_model(rng=1)
     solver = Solver(model, data, optim_config={"learning_rate": 1e6}, num_epochs=50, verbose=False, seed=0)
-    with np.errstate(all="ignore"), pytest.raises(FloatingPointError, match=r"got \S+ at iteration \d+ with learning rate 1000000"):
+    with (
+        np.errstate(all="ignore"),
+        pytest.raises(FloatingPointError, match=r"got \S+ at iteration \d+ with learning rate 1000000"),
+    ):
         solver.train()
     iterations = len(solver.loss_history)
     assert iterations >= 1
@@ -231,7 +236,9 @@ def test_arrays_that_the_caller_holds_are_not_written_to(backend, data):
 
 def test_weights_put_in_between_are_trained_on(backend, data):
     model = small_model(rng=1)
-    solver = Solver(model, data, num_epochs=1, batch_size=20, optim_config={"learning_rate": 0.0}, verbose=False, seed=0)
+    solver = Solver(
+        model, data, num_epochs=1, batch_size=20, optim_config={"learning_rate": 0.0}, verbose=False, seed=0
+    )
     solver.train()
     model.params["W1"] = backend.asarray(np.full((192, 12), 0.25))
     solver.train(1)
@@ -253,18 +260,19 @@ def test_callbacks_see_every_check(data):
         def on_eval(self, solver):
             calls.append((solver.iteration, solver.val_acc_history[-1]))
 
-    Solver(small_model(), data, num_epochs=2, batch_size=60, callbacks=[Watcher(), object()], verbose=False, seed=0).train()
+    Solver(
+        small_model(), data, num_epochs=2, batch_size=60, callbacks=[Watcher(), object()], verbose=False, seed=0
+    ).train()
     assert [iteration for iteration, _ in calls] == [1, 2, 4]
 
 
 def test_running_averages_belong_to_the_best_parameters(backend, data):
     model = FullyConnectedNet([8], 192, 4, normalization="batchnorm", dtype=np.float64)
-    solver = Solver(model, data, num_epochs=6, batch_size=30, optim_config={"learning_rate": 0.3}, verbose=False, seed=2)
+    solver = Solver(
+        model, data, num_epochs=6, batch_size=30, optim_config={"learning_rate": 0.3}, verbose=False, seed=2
+    )
     solver.train()
     assert solver.check_accuracy(data["X_val"], data["y_val"]) == solver.best_val_acc
-
-
-
 
 
 @pytest.mark.parametrize(
@@ -296,7 +304,11 @@ def test_bad_options(data, options, error, text):
     ("change", "error", "text"),
     [
         ({"X_val": None}, ValueError, "data must have the key 'X_val'"),
-        ({"y_train": slice(0, 100)}, ValueError, r"data\['y_train'\] must have shape \(120,\) to match data\['X_train'\]; got \(100,\)"),
+        (
+            {"y_train": slice(0, 100)},
+            ValueError,
+            r"data\['y_train'\] must have shape \(120,\) to match data\['X_train'\]; got \(100,\)",
+        ),
         ({"X_train": slice(0, 0), "y_train": slice(0, 0)}, ValueError, "must hold at least one sample"),
     ],
 )

@@ -54,7 +54,9 @@ def test_plots_are_written(tmp_path, rng):
         plot_filters(rng.standard_normal((32, 3, 7, 7)).astype(np.float32), tmp_path / "colour.png"),
         plot_filters(rng.standard_normal((5, 1, 3, 4)), tmp_path / "grey.png"),
         plot_filters(rng.standard_normal((4, 6, 3, 3)), tmp_path / "many.png"),
-        plot_confusion(confusion_matrix(np.array([0, 1, 1]), np.array([0, 1, 0]), 2), tmp_path / "c.png", ["cat", "dog"]),
+        plot_confusion(
+            confusion_matrix(np.array([0, 1, 1]), np.array([0, 1, 0]), 2), tmp_path / "c.png", ["cat", "dog"]
+        ),
         plot_confusion(np.zeros((3, 3), int), tmp_path / "empty.png"),
     ]
     for path in written:

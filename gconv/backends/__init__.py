@@ -42,7 +42,7 @@ def array_kind(array: Array) -> str | None:
     kind = type(array)
     if kind not in _kinds:
         if isinstance(array, np.ndarray) and not isinstance(array, (np.ma.MaskedArray, np.matrix)):
-            found = "numpy"
+            found: str | None = "numpy"
         else:
             cupy = sys.modules.get("cupy")
             found = "cupy" if cupy is not None and isinstance(array, cupy.ndarray) else None
@@ -142,7 +142,7 @@ def get_backend(*arrays: Array) -> Backend:
     return _load("naive" if _default_name() == "naive" else "cpu")
 
 
-class use_backend:  # noqa: N801 -- reads as the function it mostly is
+class use_backend:
     """Select the default backend: ``use_backend("naive")``, or ``with use_backend("naive"):``.
 
     The choice belongs to the current context (thread or asyncio task), as a ``contextvars.ContextVar`` does:

@@ -122,9 +122,7 @@ class Backend(ABC):
         centred += beta[:, None]
         return centred, mean, var
 
-    def batchnorm_test(
-        self, x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps: float
-    ) -> Array:
+    def batchnorm_test(self, x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps: float) -> Array:
         """Return x (N, C, P) normalised with the given mean and variance (C,)."""
         scale = gamma / self.xp.sqrt(var + eps)
         out = x - mean[:, None]

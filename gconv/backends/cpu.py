@@ -15,7 +15,7 @@ from gconv.threads import get_num_threads, sleeping_openmp
 
 try:
     with sleeping_openmp():
-        from gconv.kernels.cpu import _kernels as kernels
+        from gconv.kernels.cpu import _kernels as kernels  # type: ignore[attr-defined]
 
     COMPILED = True
 except ImportError:
@@ -23,7 +23,7 @@ except ImportError:
 
     COMPILED = False
 
-__all__ = ["COMPILED", "CpuBackend"]
+__all__ = ["COMPILED", "CpuBackend", "kernels"]
 
 # Column matrices are made piece by piece, so that memory does not grow with the batch. 4 MB and the
 # product's result stay in a second-level cache; larger pieces were no faster.

@@ -232,7 +232,7 @@ class NaiveBackend(Backend):
 
 
 def _normalised_gradient(upstream: Array, x_hat: Array, std: float) -> Array:
-    """Return dx of x_hat = (x - mean) / std from the full Jacobian: dx_hat_i/dx_j = (1[i=j] - 1/m - x_i x_j/m) / std."""
+    """Return dx from the full Jacobian of x_hat = (x - mean) / std, (1[i = j] - 1/m - x_hat_i x_hat_j / m) / std."""
     m = len(x_hat)
     jacobian = (np.eye(m) - 1 / m - np.outer(x_hat, x_hat) / m) / std
     return upstream @ jacobian

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -171,10 +172,13 @@ class FullyConnectedNet:
         }
         weights = Weights(scale, self.dtype, rng)
         self.params: dict[str, Array] = {}
-        for layer, (rows, columns) in enumerate(zip(sizes[:-1], sizes[1:], strict=True), 1):
+        for layer, (rows, columns) in enumerate(pairwise(sizes), 1):
             self.params[f"W{layer}"], self.params[f"b{layer}"] = weights.normal(rows, columns), weights.zeros(columns)
             if self.normalization and layer < self.num_layers:
-                self.params[f"gamma{layer}"], self.params[f"beta{layer}"] = weights.ones(columns), weights.zeros(columns)
+                self.params[f"gamma{layer}"], self.params[f"beta{layer}"] = (
+                    weights.ones(columns),
+                    weights.zeros(columns),
+                )
         hidden = self.num_layers - 1
         self.bn_params: list[dict[str, Any]] = [{"mode": "train"} for _ in range(hidden if self.normalization else 0)]
         self.dropout_param: dict[str, Any] = {"mode": "train", "p": keep} if self.use_dropout else {}
@@ -239,7 +243,7 @@ class FullyConnectedNet:
         p, norm_cache, dropout_cache = self.params, None, None
         out, affine_cache = affine_forward(x, p[f"W{layer}"], p[f"b{layer}"])
         if self.normalization:
-            forward = batchnorm_forward if self.normalization == "batchnorm" else layernorm_forward
+            forward: Any = batchnorm_forward if self.normalization == "batchnorm" else layernorm_forward
             out, norm_cache = forward(out, p[f"gamma{layer}"], p[f"beta{layer}"], self.bn_params[layer - 1])
         out, relu_cache = relu_forward(out)
         if self.use_dropout:
@@ -252,7 +256,7 @@ class FullyConnectedNet:
             dout = dropout_backward(dout, dropout_cache)
         dout = relu_backward(dout, relu_cache)
         if norm_cache is not None:
-            backward = batchnorm_backward_alt if self.normalization == "batchnorm" else layernorm_backward
+            backward: Any = batchnorm_backward_alt if self.normalization == "batchnorm" else layernorm_backward
             dout, grads[f"gamma{layer}"], grads[f"beta{layer}"] = backward(dout, norm_cache)
         dx, grads[f"W{layer}"], grads[f"b{layer}"] = affine_backward(dout, affine_cache, input_grad=layer > 1)
         return dx

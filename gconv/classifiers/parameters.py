@@ -14,7 +14,7 @@ __all__ = ["Weights", "add_l2", "float_dtype"]
 
 def float_dtype(func: str, dtype: Any) -> np.dtype[Any]:
     """Return ``dtype`` if it is float32 or float64."""
-    found = np.dtype(dtype)
+    found: np.dtype[Any] = np.dtype(dtype)
     if found not in (np.float32, np.float64):
         raise TypeError(f"{func}: dtype must be float32 or float64; got {found}")
     return found

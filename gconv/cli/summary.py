@@ -21,8 +21,9 @@ def report_test(model: Any, data: DataSet, picture: Path | None = None) -> None:
     confusion = confusion_matrix(arrays["y_test"], predict(model, arrays["X_test"]), len(names))
     click.echo(f"Validation accuracy  {validation:.4f}  ({len(arrays['y_val'])} images)")
     click.echo(f"Test accuracy        {confusion.trace() / max(confusion.sum(), 1):.4f}  ({confusion.sum()} images)")
-    click.echo("Per class            " + "  ".join(
-        f"{name} {share:.2f}" for name, share in zip(names, class_accuracy(confusion), strict=True)
-    ))
+    click.echo(
+        "Per class            "
+        + "  ".join(f"{name} {share:.2f}" for name, share in zip(names, class_accuracy(confusion), strict=True))
+    )
     if picture is not None:
         plot_confusion(confusion, picture, names)

@@ -34,8 +34,13 @@ POSITIVE = click.IntRange(min=1)
 
 
 @click.command()
-@click.option("--data", default="digits", show_default=True, metavar="digits|cifar10|DIR",
-              help="The digits of scikit-learn, CIFAR-10 (found or downloaded), or CIFAR-10 in a folder.")
+@click.option(
+    "--data",
+    default="digits",
+    show_default=True,
+    metavar="digits|cifar10|DIR",
+    help="The digits of scikit-learn, CIFAR-10 (found or downloaded), or CIFAR-10 in a folder.",
+)
 @click.option("--epochs", type=POSITIVE, help="Passes over the training images. [default: 40 digits, 5 CIFAR-10]")
 @click.option("--batch-size", type=POSITIVE, default=50, show_default=True, help="Images a step.")
 @click.option("--update-rule", type=click.Choice(list(UPDATE_RULES)), default="adam", show_default=True)
@@ -46,11 +51,15 @@ POSITIVE = click.IntRange(min=1)
 @click.option("--hidden-dim", type=POSITIVE, help="Hidden units. [default: 100 digits, 500 CIFAR-10]")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of weights and minibatches.")
 @click.option("--backend", type=click.Choice(["auto", *NAMES]), help="[default: GCONV_BACKEND, else auto]")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
-              help="The run folder. [default: runs/DATA-DATE-TIME]")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="The run folder. [default: runs/DATA-DATE-TIME]",
+)
 @click.option("--resume", is_flag=True, help="Go on with the run in --out, interrupted or finished.")
 @click.pass_context
-def train(context: click.Context, out: Path | None, resume: bool, backend: str | None, **options: Any) -> None:
+def train(context: click.Context, /, out: Path | None, resume: bool, backend: str | None, **options: Any) -> None:
     """Train a three-layer convolutional network and write what became of it to a folder.
 
     conv - relu - 2x2 max pool - affine - relu - affine - softmax. The folder gets config.json,
@@ -86,7 +95,9 @@ def _run_folder(out: Path | None, resume: bool, data: str) -> Path:
         stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
         return Path("runs") / f"{data if data in DEFAULTS else Path(data).resolve().name}-{stamp}"
     if not resume and (out / "config.json").exists():
-        raise click.UsageError(f"--out {out} already holds a run; add --resume to go on with it, or name another folder")
+        raise click.UsageError(
+            f"--out {out} already holds a run; add --resume to go on with it, or name another folder"
+        )
     return out
 
 
@@ -99,7 +110,7 @@ def _config(out: Path, resume: bool, options: dict[str, Any], given: set[str]) -
     try:
         config = json.loads(stored.read_text())
         for name in options:
-            config[name]  # noqa: B018 -- a missing one is an error
+            _ = config[name]
     except (ValueError, KeyError, TypeError) as error:
         raise click.UsageError(f"{stored} is damaged: {error!r}") from error
     config.pop("gconv", None)

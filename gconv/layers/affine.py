@@ -50,9 +50,7 @@ def affine_forward(x: Array, w: Array, b: Array) -> tuple[Array, tuple[Any, ...]
     return out, (x, w, b)
 
 
-def affine_backward(
-    dout: Array, cache: tuple[Any, ...], input_grad: bool = True
-) -> tuple[Array | None, Array, Array]:
+def affine_backward(dout: Array, cache: tuple[Any, ...], input_grad: bool = True) -> tuple[Array | None, Array, Array]:
     """Compute the gradients of an affine layer.
 
     Parameters

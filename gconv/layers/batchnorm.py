@@ -28,9 +28,7 @@ class BatchnormCache(NamedTuple):
     mode: str
 
 
-def batchnorm_forward(
-    x: Array, gamma: Array, beta: Array, bn_param: dict[str, Any]
-) -> tuple[Array, BatchnormCache]:
+def batchnorm_forward(x: Array, gamma: Array, beta: Array, bn_param: dict[str, Any]) -> tuple[Array, BatchnormCache]:
     """Compute out = gamma (x - mean) / sqrt(var + eps) + beta, feature by feature.
 
     In train mode mean and (biased) variance are the minibatch's, and the running averages in ``bn_param``

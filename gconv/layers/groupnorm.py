@@ -22,9 +22,7 @@ class GroupnormCache(NamedTuple):
     eps: float
 
 
-def layernorm_forward(
-    x: Array, gamma: Array, beta: Array, ln_param: dict[str, Any]
-) -> tuple[Array, GroupnormCache]:
+def layernorm_forward(x: Array, gamma: Array, beta: Array, ln_param: dict[str, Any]) -> tuple[Array, GroupnormCache]:
     """Compute out = gamma (x - mean) / sqrt(var + eps) + beta with mean and variance of each sample.
 
     Training and testing do not differ, and no running average is kept.
