@@ -76,7 +76,7 @@ def read_batch(path: str | os.PathLike[str]) -> tuple[Array, Array]:
             batch = _BatchUnpickler(file, encoding="latin1").load()
         # A damaged pickle raises nearly anything: the machine it drives meets wrong types and lengths.
         except Exception as error:
-            raise BatchFileError(f"load_CIFAR_batch: {path} is no batch file of CIFAR-10, or damaged: {error}") from error
+            raise BatchFileError(f"load_CIFAR_batch: {path} is damaged or no batch file: {error}") from error
     if not isinstance(batch, dict):
         raise BatchFileError(f"load_CIFAR_batch: {path} must hold a dictionary; got {type(batch).__name__}")
     data, labels = batch.get("data"), batch.get("labels")
