@@ -79,9 +79,7 @@ def cache_folder() -> Path:
     return Path(pooch.os_cache("gconv"))
 
 
-def download_cifar10(
-    folder: str | os.PathLike[str], urls: Sequence[str] = URLS, sha256: str = SHA256
-) -> Path:
+def download_cifar10(folder: str | os.PathLike[str], urls: Sequence[str] = URLS, sha256: str = SHA256) -> Path:
     """Download the archive (170 MB) from the first mirror that works, check it, and unpack its batch files.
 
     Parameters
