@@ -53,9 +53,11 @@ def kernel_modules() -> list[Extension]:
         depends=[str(path) for path in sorted(KERNELS.glob("*.hpp"))],
         include_dirs=[str(KERNELS)],
         language="c++",
-        optional=True,
     )
-    return cythonize([extension], build_dir="build/cython", language_level=3)
+    extensions = cythonize([extension], build_dir="build/cython", language_level=3)
+    for built in extensions:
+        built.optional = True  # cythonize makes new objects and drops the flag
+    return extensions
 
 
 setup(ext_modules=kernel_modules(), cmdclass={"build_ext": BuildKernels})

@@ -15,11 +15,13 @@ from gconv.checkpoint import load_checkpoint
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed: pip install 'gconv[demo]'")
 
+# The notice of missing kernels has a test of its own.
+COMMAND = [sys.executable, "-W", "ignore:gconv runs on NumPy alone", "-c", "from gconv.cli import main; main()"]
 SMALL = ["--num-filters", "4", "--hidden-dim", "20"]
 
 
 def gconv(*args, cwd=None, **options):
-    command = [sys.executable, "-c", "from gconv.cli import main; main()", *map(str, args)]
+    command = [*COMMAND, *map(str, args)]
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=120, check=False, **options)
 
 
@@ -140,17 +142,7 @@ def test_an_unknown_backend_in_the_environment(tmp_path):
 
 @pytest.mark.skipif(os.name == "nt", reason="no SIGINT to send to a child")
 def test_ctrl_c_keeps_the_best_weights(tmp_path):
-    command = [
-        sys.executable,
-        "-c",
-        "from gconv.cli import main; main()",
-        "train",
-        "--epochs",
-        "5000",
-        "--out",
-        "run",
-        *SMALL,
-    ]
+    command = [*COMMAND, "train", "--epochs", "5000", "--out", "run", *SMALL]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while not (tmp_path / "run" / "checkpoints" / "run_epoch_4.safetensors").exists():
