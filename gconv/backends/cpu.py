@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -57,19 +58,22 @@ def _ready(x: Array) -> Array:
     return x if x.flags.c_contiguous and x.flags.aligned else np.array(x, order="C")
 
 
-class _Workspace:
-    """Buffers that the pieces of one call share: fresh pages cost more than the copy into them."""
+class _Workspace(threading.local):
+    """Buffers that a thread keeps for its next piece or call: fresh pages cost more than the copy into them.
 
-    def __init__(self, dtype: np.dtype[Any]) -> None:
-        self._dtype = dtype
+    Three buffers of PIECE_BYTES at most, or of one row of pixels where that is larger, a thread.
+    """
+
+    def __init__(self) -> None:
         self._buffers: dict[str, Array] = {}
 
-    def array(self, name: str, rows: int, columns: int) -> Array:
+    def array(self, name: str, rows: int, columns: int, dtype: np.dtype[Any]) -> Array:
         """Return an uninitialised C-contiguous (rows, columns) array, valid until the next call for ``name``."""
+        size = rows * columns * dtype.itemsize
         buffer = self._buffers.get(name)
-        if buffer is None or buffer.size < rows * columns:
-            buffer = self._buffers[name] = np.empty(rows * columns, self._dtype)
-        return buffer[: rows * columns].reshape(rows, columns)
+        if buffer is None or buffer.size < size:
+            buffer = self._buffers[name] = np.empty(size, np.uint8)
+        return buffer[:size].view(dtype).reshape(rows, columns)
 
 
 class CpuBackend(Backend):
@@ -79,6 +83,7 @@ class CpuBackend(Backend):
     xp = np
 
     def __init__(self) -> None:
+        self._workspace = _Workspace()
         if not COMPILED:
             warnings.warn(
                 "gconv runs on NumPy alone, several times slower: its compiled kernels are missing. "
@@ -123,12 +128,12 @@ class CpuBackend(Backend):
         out_h, out_w = output_size(h, hh, stride[0], pad[0]), output_size(width, ww, stride[1], pad[1])
         k, filters = c * hh * ww, w.reshape(f, c * hh * ww)
         out = np.empty((n, f, out_h, out_w), x.dtype)
-        workspace = _Workspace(x.dtype)
-        for piece in _pieces(n, out_h, k * out_w * x.itemsize):
+        for piece in _pieces(n, out_h, max(k, f) * out_w * x.itemsize):
             images, rows = x[piece.first : piece.last], piece.bottom - piece.top
-            cols = workspace.array("columns", k, len(images) * rows * out_w)
+            cols = self._workspace.array("columns", k, len(images) * rows * out_w, x.dtype)
             kernels.im2col_into(images, cols, (hh, ww), stride, pad, piece.top, piece.bottom, get_num_threads())
-            product = np.matmul(filters, cols, out=workspace.array("product", f, cols.shape[1]))
+            product = self._workspace.array("product", f, cols.shape[1], x.dtype)
+            np.matmul(filters, cols, out=product)
             target = out[piece.first : piece.last, :, piece.top : piece.bottom]
             np.add(product.reshape(f, len(images), rows, out_w).transpose(1, 0, 2, 3), b[:, None, None], out=target)
         return out
@@ -142,14 +147,13 @@ class CpuBackend(Backend):
         k, filters = c * hh * ww, w.reshape(f, c * hh * ww)
         dx = np.zeros(x.shape, x.dtype) if input_grad else None
         dw, db = np.zeros((f, k), x.dtype), np.zeros(f, x.dtype)
-        workspace = _Workspace(x.dtype)
-        for piece in _pieces(n, out_h, k * out_w * x.itemsize):
+        for piece in _pieces(n, out_h, max(k, f) * out_w * x.itemsize):
             images, rows = x[piece.first : piece.last], piece.bottom - piece.top
             # (F, images * rows * W'), a copy: it meets two products and a sum
-            upstream = workspace.array("upstream", f, len(images) * rows * out_w)
+            upstream = self._workspace.array("upstream", f, len(images) * rows * out_w, x.dtype)
             part = dout[piece.first : piece.last, :, piece.top : piece.bottom].transpose(1, 0, 2, 3)
             upstream.reshape(part.shape)[...] = part
-            cols = workspace.array("columns", k, upstream.shape[1])
+            cols = self._workspace.array("columns", k, upstream.shape[1], x.dtype)
             where = (hh, ww), stride, pad, piece.top, piece.bottom, get_num_threads()
             kernels.im2col_into(images, cols, *where)
             dw += upstream @ cols.T

@@ -22,20 +22,25 @@ inline bool replaces(T value, T best) {
 // the window at a time along a whole output row, and selection without branches: which value is larger is
 // a coin toss that no processor predicts.
 template <typename T, typename Index>
-void max_pool_plane(const T* plane, const Pool& g, T* out, Index* argmax) {
-    for (ptrdiff_t y = 0; y < g.out_height; ++y, out += g.out_width, argmax += g.out_width) {
-        const T* top = plane + y * g.stride_y * g.width;
-        for (ptrdiff_t x = 0; x < g.out_width; ++x) {
-            out[x] = top[x * g.stride_x];
+void max_pool_plane(const T* __restrict plane, const Pool& g, T* __restrict out, Index* __restrict argmax) {
+    // Copies of what the inner loop reads: a store through a byte pointer could change `g`, and each
+    // iteration would fetch it again.
+    const ptrdiff_t width = g.width, pool_width = g.pool_width, window = g.pool_height * g.pool_width;
+    const ptrdiff_t stride = g.stride_x, out_width = g.out_width;
+    for (ptrdiff_t y = 0; y < g.out_height; ++y, out += out_width, argmax += out_width) {
+        const T* top = plane + y * g.stride_y * width;
+        for (ptrdiff_t x = 0; x < out_width; ++x) {
+            out[x] = top[x * stride];
             argmax[x] = 0;
         }
-        for (ptrdiff_t place = 1; place < g.pool_height * g.pool_width; ++place) {
-            const T* in = top + place / g.pool_width * g.width + place % g.pool_width;
-            for (ptrdiff_t x = 0; x < g.out_width; ++x) {
-                const T value = in[x * g.stride_x], best = out[x];
+        for (ptrdiff_t place = 1; place < window; ++place) {
+            const T* in = top + place / pool_width * width + place % pool_width;
+            const Index mark = static_cast<Index>(place);
+            for (ptrdiff_t x = 0; x < out_width; ++x) {
+                const T value = in[x * stride], best = out[x];
                 const bool better = replaces(value, best);
                 out[x] = better ? value : best;
-                argmax[x] = better ? static_cast<Index>(place) : argmax[x];
+                argmax[x] = better ? mark : argmax[x];
             }
         }
     }
