@@ -135,6 +135,7 @@ def _build(config: dict[str, Any], data: DataSet, out: Path) -> tuple[ThreeLayer
         reg=config["reg"],
         rng=streams[0],
     )
+    iterations = len(data.arrays["X_train"]) // config["batch_size"]
     solver = Solver(
         model,
         data.arrays,
@@ -144,6 +145,8 @@ def _build(config: dict[str, Any], data: DataSet, out: Path) -> tuple[ThreeLayer
         num_epochs=config["epochs"],
         checkpoint_name=str(out / "checkpoints" / "run"),
         print_every=100,
+        # A curve needs more points than one or two epochs give.
+        eval_every=iterations // 5 if iterations >= 500 else None,
         seed=streams[1],
         progress=True,
         callbacks=[_MetricsFile(out / "metrics.jsonl")],
