@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Iterator
+from importlib import import_module
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,12 +17,10 @@ from gconv.threads import get_num_threads, sleeping_openmp
 
 try:
     with sleeping_openmp():
-        from gconv.kernels.cpu import _kernels as kernels  # type: ignore[attr-defined]
-
+        kernels = import_module("gconv.kernels.cpu._kernels")
     COMPILED = True
 except ImportError:
-    from gconv.backends import numpy_kernels as kernels
-
+    kernels = import_module("gconv.backends.numpy_kernels")
     COMPILED = False
 
 __all__ = ["COMPILED", "CpuBackend", "kernels"]
@@ -51,6 +50,12 @@ def _pieces(n: int, rows: int, bytes_per_row: int) -> Iterator[Piece]:
     for image in range(n):
         for top in range(0, rows, band):
             yield Piece(image, image + 1, top, min(top + band, rows))
+
+
+def _threads(values: int) -> int:
+    """Return how many threads a kernel that moves so many values is worth."""
+    # Waking a thread takes as long as moving some 10^5 values, and on a busy machine it waits for its turn.
+    return get_num_threads() if values >= 1 << 18 else 1
 
 
 def _ready(x: Array) -> Array:
@@ -111,14 +116,14 @@ class CpuBackend(Backend):
         out_h = output_size(h, field[0], stride[0], pad[0])
         out_w = output_size(w, field[1], stride[1], pad[1])
         cols = np.empty((c * field[0] * field[1], n * out_h * out_w), x.dtype)
-        kernels.im2col_into(_ready(x), cols, field, stride, pad, 0, out_h, get_num_threads())
+        kernels.im2col_into(_ready(x), cols, field, stride, pad, 0, out_h, _threads(cols.size))
         return cols
 
     def col2im(self, cols: Array, x_shape: tuple[int, ...], field: Pair, stride: Pair, pad: Pair) -> Array:
         """Sum in the order (hh, ww), so the bits do not depend on the threads."""
         x = np.zeros(x_shape, cols.dtype)
         out_h = output_size(x_shape[2], field[0], stride[0], pad[0])
-        kernels.col2im_add(_ready(cols), x, field, stride, pad, 0, out_h, get_num_threads())
+        kernels.col2im_add(_ready(cols), x, field, stride, pad, 0, out_h, _threads(cols.size))
         return x
 
     def conv_forward(self, x: Array, w: Array, b: Array, stride: Pair, pad: Pair) -> Array:
@@ -131,7 +136,7 @@ class CpuBackend(Backend):
         for piece in _pieces(n, out_h, max(k, f) * out_w * x.itemsize):
             images, rows = x[piece.first : piece.last], piece.bottom - piece.top
             cols = self._workspace.array("columns", k, len(images) * rows * out_w, x.dtype)
-            kernels.im2col_into(images, cols, (hh, ww), stride, pad, piece.top, piece.bottom, get_num_threads())
+            kernels.im2col_into(images, cols, (hh, ww), stride, pad, piece.top, piece.bottom, _threads(cols.size))
             product = self._workspace.array("product", f, cols.shape[1], x.dtype)
             np.matmul(filters, cols, out=product)
             target = out[piece.first : piece.last, :, piece.top : piece.bottom]
@@ -154,7 +159,7 @@ class CpuBackend(Backend):
             part = dout[piece.first : piece.last, :, piece.top : piece.bottom].transpose(1, 0, 2, 3)
             upstream.reshape(part.shape)[...] = part
             cols = self._workspace.array("columns", k, upstream.shape[1], x.dtype)
-            where = (hh, ww), stride, pad, piece.top, piece.bottom, get_num_threads()
+            where = (hh, ww), stride, pad, piece.top, piece.bottom, _threads(cols.size)
             kernels.im2col_into(images, cols, *where)
             dw += upstream @ cols.T
             db += upstream.sum(axis=1)
@@ -168,7 +173,7 @@ class CpuBackend(Backend):
         n, c, h, w = x.shape
         shape = (n, c, output_size(h, window[0], stride[0]), output_size(w, window[1], stride[1]))
         out, argmax = np.empty(shape, x.dtype), np.empty(shape, argmax_dtype(window))
-        kernels.max_pool_forward_into(_ready(x), out, argmax, window, stride, get_num_threads())
+        kernels.max_pool_forward_into(_ready(x), out, argmax, window, stride, _threads(x.size))
         return out, argmax
 
     def max_pool_backward(
@@ -176,7 +181,7 @@ class CpuBackend(Backend):
     ) -> Array:
         """Send each gradient to the pixel that was the maximum."""
         dx = np.zeros(x_shape, dout.dtype)
-        kernels.max_pool_backward_add(_ready(dout), _ready(argmax), dx, window, stride, get_num_threads())
+        kernels.max_pool_backward_add(_ready(dout), _ready(argmax), dx, window, stride, _threads(dx.size))
         return dx
 
     def conv_relu_pool_forward(
