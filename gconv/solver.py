@@ -363,8 +363,9 @@ class Solver:
         self.val_acc_history.append(val_acc)
         self.eval_iterations.append(self.iteration)
         self._say(f"(Epoch {self.epoch} / {num_epochs}) train acc: {train_acc:f}; val_acc: {val_acc:f}")
-        # Not `val_acc > best` alone: with a validation accuracy of 0 throughout there would be no best parameters.
-        if not self.best_params or val_acc > self.best_val_acc:
+        # While nothing has been right yet, or where there is nothing to validate on, the latest parameters are
+        # the best there are.
+        if val_acc > self.best_val_acc or self.best_val_acc == 0 or math.isnan(val_acc):
             self.best_val_acc = 0.0 if math.isnan(val_acc) else val_acc
             self.best_params = {name: w.copy() for name, w in self.model.params.items()}
             self.best_buffers = {name: a.copy() for name, a in getattr(self.model, "buffers", {}).items()}
