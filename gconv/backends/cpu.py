@@ -25,8 +25,8 @@ except ImportError:
 
 __all__ = ["COMPILED", "CpuBackend", "kernels"]
 
-# Column matrices are made piece by piece, so that memory does not grow with the batch. 4 MB and the
-# product's result stay in a second-level cache; larger pieces were no faster.
+# Column matrices are made piece by piece, so that memory does not grow with the batch. Pieces of 1 to 16 MB
+# took the same time within a tenth.
 PIECE_BYTES = 4 << 20
 
 
