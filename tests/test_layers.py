@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 from conftest import assert_close
+from oracles import loops
 
 from gconv.gradient_check import eval_numerical_gradient, eval_numerical_gradient_array, rel_error
 from gconv.layers import (
@@ -98,6 +99,17 @@ def test_losses_against_numeric_gradients(backend, rng, loss_function):
     _, dx = loss_function(x, y)
     numeric = eval_numerical_gradient(lambda x: loss_function(x, y)[0], x, verbose=False)
     assert rel_error(numeric, dx) < 1e-6
+
+
+@pytest.mark.parametrize("name", ["svm_loss", "softmax_loss"])
+def test_losses_against_the_loops(backend, rng, dtype, name):
+    for n, classes in ((1, 1), (7, 1), (1, 9), (23, 6)):
+        x, y = rng.standard_normal((n, classes)) * 4, rng.integers(classes, size=n)
+        x = x.astype(dtype)
+        loss, dx = globals()[name](backend.asarray(x), backend.asarray(y))
+        expected, expected_dx = getattr(loops, name)(x.astype(np.float64), y)
+        assert float(loss) == pytest.approx(float(expected), rel=1e-5 if dtype == np.float32 else 1e-12, abs=1e-6)
+        assert_close(dx, expected_dx, classes)
 
 
 @pytest.mark.parametrize("labels", [np.int64, np.int32, np.uint8])
