@@ -27,6 +27,7 @@ from gconv.layers import (
     spatial_batchnorm_backward,
     spatial_batchnorm_forward,
 )
+from gconv.layers.affine import affine_activation
 from gconv.shapes import ConvShape, PoolShape, check_shape, conv_shape, pool_shape
 
 __all__ = [
@@ -72,9 +73,9 @@ def affine_relu_forward(x: Array, w: Array, b: Array) -> tuple[Array, Any]:
     out : array, shape (N, M)
     cache : tuple
     """
-    affine, affine_cache = affine_forward(x, w, b)
-    out, relu_cache = relu_forward(affine)
-    return out, (affine_cache, relu_cache)
+    out = affine_activation("affine_relu_forward", x, w, b, relu=True)
+    # The output is positive exactly where the affine layer's was.
+    return out, ((x, w, b), out)
 
 
 def affine_relu_backward(dout: Array, cache: Any, input_grad: bool = True) -> Gradients:

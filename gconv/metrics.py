@@ -15,10 +15,10 @@ __all__ = ["class_accuracy", "confusion_matrix", "predict"]
 
 def predict(model: Any, X: Array, batch_size: int = 100) -> Array:
     """Return the class of the highest score for each sample, int64 (N,), as a NumPy array."""
-    backend = get_backend(X)
+    backend = get_backend(*model.params.values()) if getattr(model, "params", None) else get_backend(X)
     out = np.empty(len(X), np.int64)
     for start in range(0, len(X), positive_int("predict", "batch_size", batch_size)):
-        scores = model.loss(X[start : start + batch_size])
+        scores = model.loss(backend.asarray(X[start : start + batch_size]))
         out[start : start + batch_size] = backend.to_numpy(scores.argmax(axis=1))
     return out
 

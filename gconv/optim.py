@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from gconv._arguments import backend_of
 from gconv._typing import Array
 from gconv.backends import Backend
+from gconv.backends.base import adam_scalars
 from gconv.shapes import check_shape, common_dtype, positive_int, real_number
 
 __all__ = ["adam", "adamw", "nesterov_momentum", "rmsprop", "sgd", "sgd_momentum"]
@@ -57,9 +58,7 @@ def sgd(w: Array, dw: Array, config: Config | None = None, *, out: Array | None 
     >>> sgd(np.ones(2), np.array([1.0, -1.0]), {"learning_rate": 0.5})[0]
     array([0.5, 1.5])
     """
-    step = _Step("sgd", w, dw, config, out)
-    step.backend.sgd_step(step.w, step.dw, step.number("learning_rate", 1e-2), step.out)
-    return step.out, step.config
+    return _single("sgd", w, dw, config, out)
 
 
 def sgd_momentum(
@@ -81,7 +80,7 @@ def sgd_momentum(
     next_w : array, shape of ``w``
     config : dict
     """
-    return _momentum("sgd_momentum", w, dw, config, out, nesterov=False)
+    return _single("sgd_momentum", w, dw, config, out)
 
 
 def nesterov_momentum(
@@ -109,7 +108,7 @@ def nesterov_momentum(
     ----------
     Sutskever et al., "On the importance of initialization and momentum in deep learning", 2013.
     """
-    return _momentum("nesterov_momentum", w, dw, config, out, nesterov=True)
+    return _single("nesterov_momentum", w, dw, config, out)
 
 
 def rmsprop(w: Array, dw: Array, config: Config | None = None, *, out: Array | None = None) -> tuple[Array, Config]:
@@ -134,11 +133,7 @@ def rmsprop(w: Array, dw: Array, config: Config | None = None, *, out: Array | N
     ----------
     Tieleman and Hinton, "Lecture 6.5: rmsprop", 2012.
     """
-    step = _Step("rmsprop", w, dw, config, out)
-    rate, decay = step.number("learning_rate", 1e-2), step.number("decay_rate", 0.99, 0, 1)
-    epsilon = step.number("epsilon", 1e-8, 0)
-    step.backend.rmsprop_step(step.w, step.dw, step.state("cache"), rate, decay, epsilon, step.out)
-    return step.out, step.config
+    return _single("rmsprop", w, dw, config, out)
 
 
 def adam(w: Array, dw: Array, config: Config | None = None, *, out: Array | None = None) -> tuple[Array, Config]:
@@ -163,7 +158,7 @@ def adam(w: Array, dw: Array, config: Config | None = None, *, out: Array | None
     ----------
     Kingma and Ba, "Adam: a method for stochastic optimization", 2015.
     """
-    return _adam(_Step("adam", w, dw, config, out), weight_decay=0.0)
+    return _single("adam", w, dw, config, out)
 
 
 def adamw(w: Array, dw: Array, config: Config | None = None, *, out: Array | None = None) -> tuple[Array, Config]:
@@ -187,8 +182,7 @@ def adamw(w: Array, dw: Array, config: Config | None = None, *, out: Array | Non
     ----------
     Loshchilov and Hutter, "Decoupled weight decay regularization", 2019.
     """
-    step = _Step("adamw", w, dw, config, out)
-    return _adam(step, weight_decay=step.number("weight_decay", 1e-2, 0))
+    return _single("adamw", w, dw, config, out)
 
 
 # What a Solver takes by name: these and no other attribute of the module.
@@ -203,6 +197,14 @@ UPDATE_RULES: dict[str, UpdateRule] = {
 
 HYPERPARAMETERS = ("learning_rate", "momentum", "decay_rate", "epsilon", "beta1", "beta2", "weight_decay")
 STATE = ("velocity", "cache", "m", "v", "t")
+_STATES: dict[str, tuple[str, ...]] = {
+    "sgd": (),
+    "sgd_momentum": ("velocity",),
+    "nesterov_momentum": ("velocity",),
+    "rmsprop": ("cache",),
+    "adam": ("m", "v"),
+    "adamw": ("m", "v"),
+}
 
 
 class _Step:
@@ -222,14 +224,29 @@ class _Step:
         check_shape(func, "dw", dw, w.shape, "of w")
         self.w, self.dw = self.backend.asarray(w, dtype), self.backend.asarray(dw, dtype)
         self.in_place = out is not None
-        if out is None:
-            self.out = self.backend.xp.empty(w.shape, dtype)
-            return
-        backend_of(func, w=w, out=out)
-        check_shape(func, "out", out, w.shape, "of w")
-        if out.dtype != w.dtype:
-            raise TypeError(f"{func}: out must have the dtype of w, {w.dtype}; got {out.dtype}")
-        self.out = out
+        if out is not None:
+            backend_of(func, w=w, out=out)
+            check_shape(func, "out", out, w.shape, "of w")
+            if out.dtype != w.dtype:
+                raise TypeError(f"{func}: out must have the dtype of w, {w.dtype}; got {out.dtype}")
+        self.out = self.backend.xp.empty(w.shape, dtype) if out is None else out
+        self.scalars = self._numbers()
+
+    def _numbers(self) -> tuple[float, ...]:
+        """Return the rule's hyper-parameters in the order the backend takes them, checked and with defaults."""
+        if self.func == "sgd":
+            return (self.number("learning_rate", 1e-2),)
+        if self.func in ("sgd_momentum", "nesterov_momentum"):
+            return self.number("learning_rate", 1e-2), self.number("momentum", 0.9, 0, 1)
+        if self.func == "rmsprop":
+            decay = self.number("decay_rate", 0.99, 0, 1)
+            return self.number("learning_rate", 1e-2), decay, self.number("epsilon", 1e-8, 0)
+        below_one = 1 - 2**-53
+        t = positive_int(self.func, "config['t']", self.config.get("t", 0), minimum=0) + 1
+        rate = self.number("learning_rate", 1e-3)
+        betas = self.number("beta1", 0.9, 0, below_one), self.number("beta2", 0.999, 0, below_one)
+        epsilon = self.number("epsilon", 1e-8, 0)
+        return t, rate, *betas, epsilon, self.number("weight_decay", 1e-2, 0) if self.func == "adamw" else 0.0
 
     def number(self, key: str, default: float, low: float = 0.0, high: float = float("inf")) -> float:
         value = self.config.setdefault(key, default)
@@ -249,21 +266,66 @@ class _Step:
         return array
 
 
-def _momentum(
-    func: str, w: Array, dw: Array, config: Config | None, out: Array | None, nesterov: bool
-) -> tuple[Array, Config]:
+def update_all(
+    update_rule: str,
+    params: dict[str, Array],
+    grads: dict[str, Array],
+    configs: dict[str, Config],
+    outs: dict[str, Array],
+) -> None:
+    """Do one step of a rule on every parameter, those of equal hyper-parameters in one call of the backend.
+
+    Parameters
+    ----------
+    update_rule : str
+        A key of UPDATE_RULES.
+    params, grads, outs : dict of str to array
+        Parameters, their gradients, and where the new parameters are written.
+    configs : dict of str to dict
+        Each parameter's configuration and state, updated in place.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As the rule does.
+    """
+    groups: dict[Any, list[_Step]] = {}
+    for name, w in params.items():
+        step = _Step(update_rule, w, grads[name], configs[name], outs[name])
+        groups.setdefault((step.w.dtype, id(step.backend), step.scalars), []).append(step)
+    for steps in groups.values():
+        _run(steps)
+
+
+def rule_scalars(update_rule: str, config: Config, steps: int) -> list[tuple[float, ...]]:
+    """Return what changes from step to step, for the next ``steps`` steps, as the backends' kernels take it."""
+    rate = config["learning_rate"]
+    if update_rule not in ("adam", "adamw"):
+        return [(rate,)] * steps
+    decay = config["weight_decay"] if update_rule == "adamw" else 0.0
+    first = config["t"] + 1
+    return [adam_scalars(t, rate, config["beta1"], config["beta2"], decay) for t in range(first, first + steps)]
+
+
+def _single(func: str, w: Array, dw: Array, config: Config | None, out: Array | None) -> tuple[Array, Config]:
     step = _Step(func, w, dw, config, out)
-    rate, momentum = step.number("learning_rate", 1e-2), step.number("momentum", 0.9, 0, 1)
-    step.backend.momentum_step(step.w, step.dw, step.state("velocity"), rate, momentum, nesterov, step.out)
+    _run([step])
     return step.out, step.config
 
 
-def _adam(step: _Step, weight_decay: float) -> tuple[Array, Config]:
-    below_one = 1 - 2**-53
-    rate, epsilon = step.number("learning_rate", 1e-3), step.number("epsilon", 1e-8, 0)
-    beta1, beta2 = step.number("beta1", 0.9, 0, below_one), step.number("beta2", 0.999, 0, below_one)
-    t = positive_int(step.func, "config['t']", step.config.get("t", 0), minimum=0) + 1
-    m, v = step.state("m"), step.state("v")
-    step.backend.adam_step(step.w, step.dw, m, v, t, rate, beta1, beta2, epsilon, weight_decay, step.out)
-    step.config["t"] = t
-    return step.out, step.config
+def _run(steps: list[_Step]) -> None:
+    """Do steps that share their rule and their hyper-parameters."""
+    func, backend = steps[0].func, steps[0].backend
+    scalars: Any = steps[0].scalars
+    ws, dws, outs = ([getattr(step, name) for step in steps] for name in ("w", "dw", "out"))
+    states: Any = [[step.state(key) for step in steps] for key in _STATES[func]]
+    if func == "sgd":
+        backend.sgd_step(ws, dws, *scalars, outs)
+    elif func in ("sgd_momentum", "nesterov_momentum"):
+        backend.momentum_step(ws, dws, *states, *scalars, func == "nesterov_momentum", outs)
+    elif func == "rmsprop":
+        backend.rmsprop_step(ws, dws, *states, *scalars, outs)
+    else:
+        backend.adam_step(ws, dws, *states, *scalars, outs)
+        for step in steps:
+            step.config["t"] = int(scalars[0])

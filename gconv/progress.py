@@ -41,10 +41,11 @@ class Progress:
         else:
             self._bar.write(text)
 
-    def advance(self, iteration: int, loss: float, val_acc_history: list[float]) -> None:
-        """Move the bar to ``iteration``."""
+    def advance(self, iteration: int, loss_history: list[float], val_acc_history: list[float]) -> None:
+        """Move the bar to ``iteration``, with the latest loss there is."""
         if self._bar is None:
             return
         accuracy = f", val acc {val_acc_history[-1]:.3f}" if val_acc_history else ""
-        self._bar.set_postfix_str(f"loss {loss:.3f}{accuracy}", refresh=False)
+        loss = f"loss {loss_history[-1]:.3f}" if loss_history else ""
+        self._bar.set_postfix_str(f"{loss}{accuracy}", refresh=False)
         self._bar.update(iteration - self._bar.n)

@@ -12,7 +12,7 @@ import numpy as np
 
 from gconv._arguments import backend_of
 from gconv._typing import Array
-from gconv.backends import get_backend
+from gconv.backends import Backend, array_kind
 from gconv.checkpoint import (
     CheckpointError,
     checkpoint_path,
@@ -26,12 +26,16 @@ from gconv.progress import Progress
 from gconv.shapes import check_shape, one_of, positive_int, real_number
 from gconv.solver_arguments import optional_count, samples
 from gconv.solver_state import capture, restore
+from gconv.solver_steps import HostSteps, Steps, TwoArrays, model_backend
 
 __all__ = ["Solver"]
 
 
 class Solver:
     """Trains a model on a data set by stochastic gradient descent.
+
+    With the model's parameters on a GPU the data set is moved there once, in the dtype it has, and a step waits
+    for nothing: losses are read together when one is printed or an accuracy checked.
 
     Parameters
     ----------
@@ -70,11 +74,15 @@ class Solver:
         Show a bar on a terminal or in a notebook; never in a file.
     callbacks : sequence of objects
         ``callback.on_eval(solver)``, where there is such a method, is called after each accuracy check.
+    graph : {"auto", True, False}
+        On a GPU, capture a step as a CUDA graph and replay it, with the same results to the bit. "auto" does so for
+        the models of this package that draw no random numbers in a step; True for any model, whose ``loss`` is then
+        run as Python code only while it is captured.
 
     Attributes
     ----------
     loss_history : list of float
-        One loss an iteration.
+        One loss an iteration; on a GPU, up to the last one that was read.
     train_acc_history, val_acc_history : list of float
         One accuracy a check; ``eval_iterations`` has how many iterations had been done at each.
     best_val_acc, best_params : float, dict
@@ -122,6 +130,7 @@ class Solver:
         eval_every: int | None = None,
         progress: bool = False,
         callbacks: Sequence[Any] = (),
+        graph: bool | str = "auto",
         **unknown: Any,
     ) -> None:
         if unknown:
@@ -158,6 +167,7 @@ class Solver:
         self.eval_every = optional_count("eval_every", eval_every)
         self.progress = progress
         self.callbacks = tuple(callbacks)
+        self.graph = one_of("Solver", "graph", graph, ("auto", True, False))
         self._print: Callable[[str], None] = print
         self.rng = None if seed is None else np.random.default_rng(seed)
         self._reset()
@@ -173,10 +183,10 @@ class Solver:
         self.optim_configs = {name: dict(self.optim_config) for name in self.model.params}
         self.best_buffers: dict[str, Array] = {}
         self._order: Array | None = None
-        # Two arrays a parameter, written to in turn: a step needs no new memory, and the parameters of the
-        # last finite loss are still there when the next one is not.
-        self._spare: dict[str, list[Array]] = {name: [] for name in self.model.params}
-        self._previous: dict[str, Array] = {}
+        self._drawn: list[Array] = []  # minibatches drawn ahead when a training was interrupted
+        self._total = 0
+        self._arrays = TwoArrays()
+        self._on_device: dict[int, Array] = {}
         self._last: dict[str, Array] = {}
         self._last_buffers: dict[str, Array] = {}
         self._installed: dict[str, Array] = {}
@@ -211,15 +221,37 @@ class Solver:
             self._say(f"{self.epoch} of {self.num_epochs} epochs have been done; train(1) does one more")
             return
         self._reinstall_last()
+        self._total = total
         try:
             with Progress(self.progress, self.iteration, total) as bar:
                 self._print = bar.print
-                while self.iteration < total:
-                    self._iterate(total)
-                    bar.advance(self.iteration, self.loss_history[-1], self.val_acc_history)
+                steps = self._steps()
+                try:
+                    while self.iteration < total:
+                        self._iterate(steps)
+                        bar.advance(self.iteration, self.loss_history, self.val_acc_history)
+                finally:
+                    steps.close()
         finally:
             self._print = print
             self._install_best()
+
+    def _steps(self) -> Steps:
+        backend = model_backend(self.model)
+        if backend.name == "gpu":
+            from gconv.solver_device import DeviceSteps
+
+            return DeviceSteps(self, backend)
+        if self.graph is True:
+            raise ValueError("Solver: graph must be False or 'auto' where the parameters are no CuPy arrays; got True")
+        return HostSteps(self)
+
+    def _resident(self, array: Array) -> Array:
+        """Return the data set's array on the model's backend, moved there once."""
+        backend = model_backend(self.model)
+        if id(array) not in self._on_device:
+            self._on_device[id(array)] = backend.asarray(array)
+        return self._on_device[id(array)]
 
     def resume(self, path: str | Path | None = None) -> None:
         """Go on from a checkpoint, as if there had been no interruption, to the Solver's ``num_epochs``.
@@ -276,18 +308,23 @@ class Solver:
             In [0, 1]; NaN without samples.
         """
         batch_size = positive_int("check_accuracy", "batch_size", batch_size)
+        backend_of("check_accuracy", X=X)
         check_shape("check_accuracy", "y", y, (len(X),), "to match X")
+        chosen = None
         if num_samples is not None and len(X) > positive_int("check_accuracy", "num_samples", num_samples):
             chosen = self._choice(len(X), num_samples)
-            X, y = X[chosen], y[chosen]
         if not len(X):
             return math.nan
-        backend = backend_of("check_accuracy", X=X)
+        backend = model_backend(self.model)
+        if X is self.X_train or X is self.X_val:
+            X, y = self._resident(X), self._resident(y)
+        count = len(X) if chosen is None else len(chosen)
         correct = 0
-        for start in range(0, len(X), batch_size):
-            scores = self.model.loss(X[start : start + batch_size])
-            correct += int((scores.argmax(axis=1) == backend.asarray(y[start : start + batch_size])).sum())
-        return correct / len(X)
+        for start in range(0, count, batch_size):
+            part = slice(start, start + batch_size) if chosen is None else chosen[start : start + batch_size]
+            images, labels = (backend.asarray(_samples(backend, array, part)) for array in (X, y))
+            correct = correct + (self.model.loss(images).argmax(axis=1) == labels).sum()
+        return int(correct) / count
 
     def _say(self, text: str) -> None:
         if self.verbose:
@@ -297,64 +334,48 @@ class Solver:
         chooser: Callable[..., Array] = np.random.choice if self.rng is None else self.rng.choice
         return chooser(n, size)
 
-    def _minibatch(self) -> Array:
+    def _minibatch(self, iteration: int) -> Array:
+        """Return the indices of the minibatch of an iteration; to be called for each one in turn."""
+        if self._drawn:
+            return self._drawn.pop(0)
         n = len(self.X_train)
         if self.sampling == "replacement":
             return self._choice(n, self.batch_size)
-        position = self.iteration % self.iterations_per_epoch
+        position = iteration % self.iterations_per_epoch
         if position == 0 or self._order is None:
             self._order = np.random.permutation(n) if self.rng is None else self.rng.permutation(n)
         return self._order[position * self.batch_size : (position + 1) * self.batch_size]
 
-    def _iterate(self, total: int) -> None:
-        self._step()
-        first = self.iteration == 0
+    def _checks_after(self, iteration: int) -> bool:
+        """Return whether the accuracy is checked when so many iterations have been done."""
+        epoch_end = iteration % self.iterations_per_epoch == 0
+        return iteration == 1 or epoch_end or bool(self.eval_every and iteration % self.eval_every == 0)
+
+    def _until_check(self) -> int:
+        """Return how many iterations there are up to the next accuracy check, or the end."""
+        count = 1
+        while not self._checks_after(self.iteration + count) and self.iteration + count < self._total:
+            count += 1
+        return count
+
+    def _iterate(self, steps: Steps) -> None:
+        steps.run()
         self.iteration += 1
-        if (self.iteration - 1) % self.print_every == 0:
-            self._say(f"(Iteration {self.iteration} / {total}) loss: {self.loss_history[-1]:f}")
+        say = self.verbose and (self.iteration - 1) % self.print_every == 0
+        check = self._checks_after(self.iteration)
+        if say or check or self.iteration == self._total:
+            steps.settle()
+        if say:
+            self._say(f"(Iteration {self.iteration} / {self._total}) loss: {self.loss_history[-1]:f}")
         epoch_end = self.iteration % self.iterations_per_epoch == 0
         if epoch_end:
             self.epoch += 1
             for config in self.optim_configs.values():
                 config["learning_rate"] *= self.lr_decay
-        if first or epoch_end or (self.eval_every and self.iteration % self.eval_every == 0):
-            self._evaluate(total // self.iterations_per_epoch)
+        if check:
+            self._evaluate(self._total // self.iterations_per_epoch)
         if epoch_end and self.checkpoint_name is not None:
             save_checkpoint(checkpoint_path(self.checkpoint_name, self.epoch), *capture(self))
-
-    def _step(self) -> None:
-        chosen = self._minibatch()
-        loss, grads = self.model.loss(self.X_train[chosen], self.y_train[chosen])
-        value = float(loss)
-        if not math.isfinite(value):
-            rate = next(
-                (c["learning_rate"] for c in self.optim_configs.values() if "learning_rate" in c), "the default"
-            )
-            if self._previous:
-                self.model.params.update(self._previous)
-            self._last = dict(self.model.params)
-            raise FloatingPointError(
-                f"Solver.train: the loss must be finite; got {value} at iteration {self.iteration + 1} with learning "
-                f"rate {rate}. model.params are the last ones with a finite loss; try a smaller learning rate"
-            )
-        self.loss_history.append(value)
-        rule, params = UPDATE_RULES[self.update_rule], self.model.params
-        updated = {}
-        for name, w in params.items():
-            target = self._target(name, w)
-            updated[name], self.optim_configs[name] = rule(w, grads[name], self.optim_configs[name], out=target)
-        self._previous = dict(params)
-        params.update(updated)
-
-    def _target(self, name: str, w: Array) -> Array:
-        """Return the array of this solver's pair that ``w`` is not; arrays of others are never written to."""
-        pair = self._spare[name]
-        for array in pair:
-            if array is not w and array.shape == w.shape and array.dtype == w.dtype:
-                return array
-        fresh = get_backend(w).xp.empty(w.shape, w.dtype)
-        self._spare[name] = [*[a for a in pair if a is w], fresh]
-        return fresh
 
     def _evaluate(self, num_epochs: int) -> None:
         train_acc = self.check_accuracy(self.X_train, self.y_train, self.num_train_samples)
@@ -390,7 +411,7 @@ class Solver:
             self.model.params.update(self._last)
             if self._last_buffers:
                 self.model.buffers = self._last_buffers
-        self._last, self._installed, self._previous = {}, {}, {}
+        self._last, self._installed = {}, {}
 
     def _refuse_foreign_checkpoints(self) -> None:
         found = list_checkpoints(self.checkpoint_name or "")
@@ -403,3 +424,10 @@ class Solver:
                 f"Solver.train: checkpoint_name must be new for a new run; got {self.checkpoint_name!r}, and there "
                 f"is {path}. Go on with resume(), take another name, or delete the files"
             )
+
+
+def _samples(backend: Backend, array: Array, part: slice | Array) -> Array:
+    """Return the samples of a slice, or of indices, of an array wherever it is."""
+    if isinstance(part, slice) or array_kind(array) == "numpy":
+        return array[part]
+    return backend.gather_rows(array, part)

@@ -9,6 +9,7 @@ import numpy as np
 
 from gconv._typing import Array
 from gconv.backends import get_backend
+from gconv.solver_steps import model_backend
 
 if TYPE_CHECKING:
     from gconv.solver import Solver
@@ -72,7 +73,7 @@ def restore(solver: Solver, path: str | Path, arrays: dict[str, Array], descript
     for key, value in wanted.items():
         if given.get(key) != value:
             raise ValueError(f"Solver.resume: {path} must be of a run with {key}={value!r}; got {given.get(key)!r}")
-    backend = get_backend(next(iter(solver.model.params.values())))
+    backend = model_backend(solver.model)
 
     def to_device(group: dict[str, Array]) -> dict[str, Array]:
         return {name: backend.asarray(array) for name, array in group.items()}

@@ -18,7 +18,24 @@ FLOAT64 = 1e-12
 FLOAT32_PER_ROOT_TERM = 8 * float(np.finfo(np.float32).eps)
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--gpu-on-cpu",
+        action="store_true",
+        help="run the gpu backend on host memory, its kernels in a checking emulator; needs CuPy, g++ and no device",
+    )
+    parser.addoption("--kernel-sources", type=Path, help="take the CUDA sources from this folder")
+
+
 def pytest_configure(config):
+    if config.getoption("--gpu-on-cpu"):
+        from cuda_on_cpu import cupy_host
+
+        cupy_host.install()
+    if config.getoption("--kernel-sources"):
+        from gconv.backends.cuda_module import SourceFolder
+
+        SourceFolder.path = config.getoption("--kernel-sources")
     try:
         gconv.get_backend()
     except (gconv.BackendUnavailableError, ValueError) as error:

@@ -104,7 +104,7 @@ def test_a_folder_of_cifar10(tmp_path, monkeypatch):
         (["train", "--no-such"], "No such option"),
         (["train", "--data", "nowhere"], "--data must be digits, cifar10 or a folder that holds CIFAR-10; got nowhere"),
         (["train", "--resume"], "--resume needs --out"),
-        (["train", "--backend", "gpu"], "the gpu backend is not"),
+        (["train", "--backend", "gpu"], "the gpu backend can't run: "),
         (["train", "--data", "."], "cifar10_dir must hold the folder"),
         (["eval", "missing.safetensors"], "there is none at missing.safetensors"),
         (["eval"], "Missing argument"),

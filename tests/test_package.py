@@ -64,8 +64,8 @@ LAYERS = [
     ("_arguments", "checkpoint", "datasets"),
     ("layers", "im2col", "fast_layers", "optim", "gradient_check", "data_utils", "metrics", "vis_utils"),
     ("layer_utils",),
-    ("classifiers", "solver_arguments", "solver_state"),
-    ("solver",),
+    ("classifiers", "solver_arguments", "solver_graph", "solver_state", "solver_steps"),
+    ("solver", "solver_device"),
     ("cli",),
 ]
 

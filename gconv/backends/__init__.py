@@ -63,10 +63,12 @@ def _load(name: str) -> Backend:
         from gconv.backends.naive import NaiveBackend
 
         return NaiveBackend()
-    raise BackendUnavailableError(
-        "the gpu backend is not part of this version of gconv; "
-        "use the CPU: set GCONV_BACKEND=cpu or call gconv.use_backend('cpu')"
-    )
+    from gconv.backends.gpu_diagnosis import check_gpu
+
+    check_gpu()
+    from gconv.backends.gpu import GpuBackend
+
+    return GpuBackend()
 
 
 def unavailable_reason(name: str) -> str | None:
@@ -93,13 +95,16 @@ def _known(name: object, what: str) -> str:
     return name
 
 
-def _default_name() -> str:
+def _selected_name() -> str:
     name = _selected.get()
     if name is None:
         name = _known(os.environ.get("GCONV_BACKEND") or "auto", "the environment variable GCONV_BACKEND")
-    if name != "auto":
-        return name
-    return "gpu" if unavailable_reason("gpu") is None else "cpu"
+    return name
+
+
+@cache
+def _device_answers() -> bool:
+    return unavailable_reason("gpu") is None
 
 
 def get_backend(*arrays: Array) -> Backend:
@@ -130,7 +135,8 @@ def get_backend(*arrays: Array) -> Backend:
     'cpu'
     """
     if not arrays:
-        return _load(_default_name())
+        name = _selected_name()
+        return _load(name if name != "auto" else "gpu" if _device_answers() else "cpu")
     kinds = {array_kind(array) for array in arrays}
     if None in kinds:
         listed = ", ".join(type(array).__name__ for array in arrays)
@@ -139,7 +145,7 @@ def get_backend(*arrays: Array) -> Backend:
         raise TypeError(f"get_backend: arrays must be of one module; got {' and '.join(sorted(map(str, kinds)))}")
     if kinds == {"cupy"}:
         return _load("gpu")
-    return _load("naive" if _default_name() == "naive" else "cpu")
+    return _load("naive" if _selected_name() == "naive" else "cpu")
 
 
 class use_backend:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 from gconv._typing import Array, Pair
 
-__all__ = ["Backend", "BackendUnavailableError", "argmax_dtype"]
+Arrays = Sequence[Array]
+
+__all__ = ["Backend", "BackendUnavailableError", "adam_scalars", "argmax_dtype"]
 
 
 class BackendUnavailableError(RuntimeError):
@@ -17,6 +20,16 @@ class BackendUnavailableError(RuntimeError):
 def argmax_dtype(window: Pair) -> str:
     """Return the dtype that holds a place inside a pooling window: a byte, unless the window is large."""
     return "uint8" if window[0] * window[1] <= 256 else "int32"
+
+
+def adam_scalars(
+    t: int, learning_rate: float, beta1: float, beta2: float, weight_decay: float
+) -> tuple[float, float, float]:
+    """Return what of Adam's step number ``t`` depends on t or the rate: a backend may keep these on its device.
+
+    learning_rate / (1 - beta1^t), 1 / (1 - beta2^t), learning_rate * weight_decay.
+    """
+    return learning_rate / (1 - beta1**t), 1 / (1 - beta2**t), learning_rate * weight_decay
 
 
 class Backend(ABC):
@@ -108,6 +121,26 @@ class Backend(ABC):
         """
         dact = self.max_pool_backward(self.xp.where(out > 0, dout, 0), argmax, conv_shape, window, pool_stride)
         return self.conv_backward(dact, x, w, stride, pad, input_grad)
+
+    # Affine layers and dropout ----------------------------------------------------------------------
+
+    def affine_forward(self, x: Array, w: Array, b: Array, relu: bool = False) -> Array:
+        """Return x w + b (N, M) of x (N, D), w (D, M), b (M,), or its positive part."""
+        out = self.xp.matmul(x, w)
+        out += b
+        return self.xp.maximum(out, 0, out=out) if relu else out
+
+    def affine_backward(
+        self, dout: Array, x: Array, w: Array, input_grad: bool = True
+    ) -> tuple[Array | None, Array, Array]:
+        """Return (dx, dw, db) of affine_forward without ReLU; dx is None where ``input_grad`` is False."""
+        dx = self.xp.matmul(dout, w.T) if input_grad else None
+        return dx, self.xp.matmul(x.T, dout), dout.sum(axis=0)
+
+    def dropout_forward(self, x: Array, keep: Array, p: float) -> tuple[Array, Array]:
+        """Return (x * mask, mask) with mask = keep / p; ``keep`` is a NumPy array of bool."""
+        mask = self.asarray(keep / p, x.dtype)
+        return x * mask, mask
 
     # Normalisation ----------------------------------------------------------------------------------
 
@@ -204,68 +237,123 @@ class Backend(ABC):
         dx /= n
         return loss, dx
 
-    # Optimiser steps: the new w goes to `out`, which may be w itself; state arrays change in place ----
+    # Training: sequences of arrays, one per parameter. The new w goes to its `out`, which may be w itself; state
+    # arrays change in place --------------------------------------------------------------------------
 
-    def sgd_step(self, w: Array, dw: Array, learning_rate: float, out: Array) -> None:
+    def sgd_step(self, ws: Arrays, dws: Arrays, learning_rate: float, outs: Arrays) -> None:
         """Write w - learning_rate * dw to ``out``."""
-        self.xp.subtract(w, learning_rate * dw, out=out)
+        for w, dw, out in zip(ws, dws, outs, strict=True):
+            self.xp.subtract(w, learning_rate * dw, out=out)
 
     def momentum_step(
-        self, w: Array, dw: Array, velocity: Array, learning_rate: float, momentum: float, nesterov: bool, out: Array
+        self,
+        ws: Arrays,
+        dws: Arrays,
+        velocities: Arrays,
+        learning_rate: float,
+        momentum: float,
+        nesterov: bool,
+        outs: Arrays,
     ) -> None:
         """Set v = momentum * v - learning_rate * dw; write w + v to ``out``, or with Nesterov's look-ahead."""
-        step = learning_rate * dw
-        velocity *= momentum
-        velocity -= step
-        if nesterov:
-            self.xp.subtract(momentum * velocity, step, out=step)
-            self.xp.add(w, step, out=out)
-        else:
-            self.xp.add(w, velocity, out=out)
+        for w, dw, velocity, out in zip(ws, dws, velocities, outs, strict=True):
+            step = learning_rate * dw
+            velocity *= momentum
+            velocity -= step
+            if nesterov:
+                self.xp.subtract(momentum * velocity, step, out=step)
+                self.xp.add(w, step, out=out)
+            else:
+                self.xp.add(w, velocity, out=out)
 
     def rmsprop_step(
-        self, w: Array, dw: Array, cache: Array, learning_rate: float, decay_rate: float, epsilon: float, out: Array
+        self,
+        ws: Arrays,
+        dws: Arrays,
+        caches: Arrays,
+        learning_rate: float,
+        decay_rate: float,
+        epsilon: float,
+        outs: Arrays,
     ) -> None:
         """Set cache = decay * cache + (1 - decay) dw^2; write w - rate * dw / (sqrt(cache) + epsilon) to ``out``."""
         xp = self.xp
-        square = dw * dw
-        square *= 1 - decay_rate
-        cache *= decay_rate
-        cache += square
-        root = xp.sqrt(cache, out=square)
-        root += epsilon
-        step = learning_rate * dw
-        step /= root
-        xp.subtract(w, step, out=out)
+        for w, dw, cache, out in zip(ws, dws, caches, outs, strict=True):
+            square = dw * dw
+            square *= 1 - decay_rate
+            cache *= decay_rate
+            cache += square
+            root = xp.sqrt(cache, out=square)
+            root += epsilon
+            step = learning_rate * dw
+            step /= root
+            xp.subtract(w, step, out=out)
 
     def adam_step(
         self,
-        w: Array,
-        dw: Array,
-        m: Array,
-        v: Array,
+        ws: Arrays,
+        dws: Arrays,
+        ms: Arrays,
+        vs: Arrays,
         t: int,
         learning_rate: float,
         beta1: float,
         beta2: float,
         epsilon: float,
         weight_decay: float,
-        out: Array,
+        outs: Arrays,
     ) -> None:
         """Do step number ``t`` >= 1 of Adam with bias correction; ``weight_decay`` is AdamW's, decoupled."""
         xp = self.xp
-        step = (1 - beta1) * dw
-        m *= beta1
-        m += step
-        root = dw * dw
-        root *= 1 - beta2
-        v *= beta2
-        v += root
-        xp.divide(v, 1 - beta2**t, out=root)
-        xp.sqrt(root, out=root)
-        root += epsilon
-        xp.multiply(m, learning_rate / (1 - beta1**t), out=step)
-        step /= root
-        if weight_decay:
-            step += (learning_rate * weight_decay) * w
-        xp.subtract(w, step, out=out)
+        rate, correction, shrink = adam_scalars(t, learning_rate, beta1, beta2, weight_decay)
+        for w, dw, m, v, out in zip(ws, dws, ms, vs, outs, strict=True):
+            step = (1 - beta1) * dw
+            m *= beta1
+            m += step
+            root = dw * dw
+            root *= 1 - beta2
+            v *= beta2
+            v += root
+            xp.multiply(v, correction, out=root)
+            xp.sqrt(root, out=root)
+            root += epsilon
+            xp.multiply(m, rate, out=step)
+            step /= root
+            if shrink:
+                step += shrink * w
+            xp.subtract(w, step, out=out)
+
+    def l2_penalty(self, loss: Array, weights: Arrays, grads: Arrays, reg: float) -> Array:
+        """Return loss + 0.5 * reg * (sum of all squares), and add reg * w to each gradient in place."""
+        for w, grad in zip(weights, grads, strict=True):
+            flat = w.reshape(-1)
+            loss = loss + (0.5 * reg) * self.xp.vdot(flat, flat)
+            grad += reg * w
+        return loss
+
+    def gather_rows(self, x: Array, indices: Array) -> Array:
+        """Return x[indices] for an integer array ``indices`` (M,) of either module, all in [0, len(x))."""
+        return x[self.asarray(indices)]
+
+    def augment(
+        self, x: Array, indices: Array, tops: Array, lefts: Array, flips: Array, mean: Array, scale: Array
+    ) -> Array:
+        """Return augmented images (M, C, H, W) of mean's dtype, from rows of uint8 images x (N, C, H, W).
+
+        Image i is x[indices[i]] surrounded by zeros, cut out at (tops[i], lefts[i]), mirrored left to right where
+        flips[i], then (value - mean) * scale, channel by channel: mean and scale are (C,).
+        """
+        xp, (_, c, h, w) = self.xp, x.shape
+        out = xp.zeros((len(indices), c, h, w), mean.dtype)
+        for i, (index, top, left, flip) in enumerate(zip(indices, tops, lefts, flips, strict=True)):
+            image = x[int(index)]
+            rows = slice(max(int(top), 0), max(min(h + int(top), h), 0))
+            columns = slice(max(int(left), 0), max(min(w + int(left), w), 0))
+            part = image[:, rows, columns]
+            y, xx = max(-int(top), 0), max(-int(left), 0)
+            out[i, :, y : y + part.shape[1], xx : xx + part.shape[2]] = part
+            if flip:
+                out[i] = out[i, :, :, ::-1].copy()
+        out -= mean[:, None, None]
+        out *= scale[:, None, None]
+        return out

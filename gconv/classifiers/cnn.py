@@ -58,6 +58,8 @@ class ThreeLayerConvNet:
     (2, 10)
     """
 
+    capturable = True  # a step draws no random numbers: the Solver may replay it as a CUDA graph
+
     def __init__(
         self,
         input_dim: tuple[int, int, int] = (3, 32, 32),

@@ -50,6 +50,8 @@ class TwoLayerNet:
         W1 (input_dim, hidden_dim), b1, W2 (hidden_dim, num_classes), b2.
     """
 
+    capturable = True  # a step draws no random numbers: the Solver may replay it as a CUDA graph
+
     def __init__(
         self,
         input_dim: int = 3 * 32 * 32,
@@ -184,6 +186,11 @@ class FullyConnectedNet:
         self.dropout_param: dict[str, Any] = {"mode": "train", "p": keep} if self.use_dropout else {}
         if self.use_dropout and seed is not None:
             self.dropout_param["seed"] = seed
+
+    @property
+    def capturable(self) -> bool:
+        """Whether a step draws no random numbers, so that the Solver may replay it as a CUDA graph."""
+        return not self.use_dropout
 
     @property
     def buffers(self) -> dict[str, Array]:

@@ -54,9 +54,6 @@ def add_l2(loss: Array, grads: dict[str, Array], params: dict[str, Array], reg: 
     """Return loss + 0.5 * reg * (sum of squares of every W...), and add reg * W to its gradient."""
     if reg == 0:
         return loss
-    for name, w in params.items():
-        if name.startswith("W"):
-            flat = w.reshape(-1)
-            loss = loss + (0.5 * reg) * get_backend(w).xp.vdot(flat, flat)
-            grads[name] += reg * w
-    return loss
+    names = [name for name in params if name.startswith("W")]
+    backend = get_backend(*(params[name] for name in names))
+    return backend.l2_penalty(loss, [params[name] for name in names], [grads[name] for name in names], reg)

@@ -41,13 +41,15 @@ def affine_forward(x: Array, w: Array, b: Array) -> tuple[Array, tuple[Any, ...]
     >>> out.shape
     (2, 5)
     """
-    backend, xs, ws, bs = prepare("affine_forward", x=x, w=w, b=b)
-    _check_affine("affine_forward", xs, ws)
-    check_shape("affine_forward", "b", bs, (ws.shape[1],), f"to match w {tuple(ws.shape)}")
-    rows = xs.reshape(xs.shape[0], ws.shape[0])
-    out = backend.xp.matmul(rows, ws)
-    out += bs
-    return out, (x, w, b)
+    return affine_activation("affine_forward", x, w, b, relu=False), (x, w, b)
+
+
+def affine_activation(func: str, x: Array, w: Array, b: Array, relu: bool) -> Array:
+    """Return x w + b, or its positive part, after the checks; ``func`` is named in errors."""
+    backend, x, w, b = prepare(func, x=x, w=w, b=b)
+    _check_affine(func, x, w)
+    check_shape(func, "b", b, (w.shape[1],), f"to match w {tuple(w.shape)}")
+    return backend.affine_forward(x.reshape(x.shape[0], w.shape[0]), w, b, relu)
 
 
 def affine_backward(dout: Array, cache: tuple[Any, ...], input_grad: bool = True) -> tuple[Array | None, Array, Array]:
@@ -76,10 +78,8 @@ def affine_backward(dout: Array, cache: tuple[Any, ...], input_grad: bool = True
     backend, dout, x, w = prepare("affine_backward", dout=dout, x=x, w=w)
     _check_affine("affine_backward", x, w)
     check_shape("affine_backward", "dout", dout, (x.shape[0], w.shape[1]), "of the output")
-    xp = backend.xp
-    rows = x.reshape(x.shape[0], w.shape[0])
-    dx = xp.matmul(dout, w.T).reshape(x.shape) if input_grad else None
-    return dx, xp.matmul(rows.T, dout), dout.sum(axis=0)
+    dx, dw, db = backend.affine_backward(dout, x.reshape(x.shape[0], w.shape[0]), w, input_grad)
+    return dx if dx is None else dx.reshape(x.shape), dw, db
 
 
 def _check_affine(func: str, x: Array, w: Array) -> None:

@@ -46,8 +46,8 @@ def dropout_forward(x: Array, dropout_param: dict[str, Any]) -> tuple[Array, tup
     seed = dropout_param.get("seed")
     # A state of its own for a seed: the course seeds the global one, and so repeats every later draw.
     drawn = np.random.rand(*values.shape) if seed is None else np.random.RandomState(seed).rand(*values.shape)
-    mask = backend.asarray((drawn < p) / p, values.dtype)
-    return values * mask, (dropout_param, mask)
+    out, mask = backend.dropout_forward(values, np.asarray(drawn < p), p)
+    return out, (dropout_param, mask)
 
 
 def dropout_backward(dout: Array, cache: tuple[dict[str, Any], Array | None]) -> Array:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gconv._arguments import prepare
+from gconv._arguments import prepare as prepare_any
 from gconv._typing import Array
 from gconv.backends.naive import NaiveBackend
 from gconv.shapes import check_shape, conv_shape, pool_shape
@@ -12,6 +12,14 @@ from gconv.shapes import check_shape, conv_shape, pool_shape
 __all__ = ["conv_backward_naive", "conv_forward_naive", "max_pool_backward_naive", "max_pool_forward_naive"]
 
 _loops = NaiveBackend()
+
+
+def prepare(func: str, **arrays: Array) -> tuple[Any, ...]:
+    """Check and cast as everywhere; the loops run on NumPy arrays alone, and nothing is moved silently."""
+    backend, *prepared = prepare_any(func, **arrays)
+    if backend.name == "gpu":
+        raise TypeError(f"{func}: {', '.join(arrays)} must be NumPy arrays, the loops run on the CPU; got CuPy arrays")
+    return backend, *prepared
 
 
 def conv_forward_naive(x: Array, w: Array, b: Array, conv_param: dict[str, Any]) -> tuple[Array, tuple[Any, ...]]:

@@ -1,0 +1,54 @@
+"""Work on the device captured as CUDA graphs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import cupy
+
+__all__ = ["GraphRecorder"]
+
+
+class GraphRecorder:
+    """Captures graphs whose temporary arrays live in a memory pool that nobody else allocates from.
+
+    A replay writes to the temporary arrays' addresses again: in CuPy's common pool these would by then belong to
+    other arrays. The graphs are valid as long as the recorder lives.
+
+    Parameters
+    ----------
+    backend : GpuBackend
+    """
+
+    def __init__(self, backend: Any) -> None:
+        self._backend = backend
+        self._pool = cupy.cuda.MemoryPool()
+        self._stream = cupy.cuda.Stream(non_blocking=True)
+
+    def record(self, work: Callable[[], None]) -> Any:
+        """Return what ``work`` queues as a graph with a method ``launch``; nothing is computed.
+
+        Raises
+        ------
+        Exception
+            What ``work`` raises, as where it waits for the device or calls cuBLAS.
+        """
+        with cupy.cuda.using_allocator(self._pool.malloc), self._stream:
+            self._stream.begin_capture()
+            self._backend.capturing = True
+            try:
+                work()
+            except BaseException:
+                self._abandon()
+                raise
+            finally:
+                self._backend.capturing = False
+            return self._stream.end_capture()
+
+    def _abandon(self) -> None:
+        try:
+            self._stream.end_capture()
+        except cupy.cuda.runtime.CUDARuntimeError:
+            # What work did invalidated the capture; the stream is usable again, and work's error says why.
+            return

@@ -1,0 +1,92 @@
+"""One training step after another: on the host, where each loss is looked at when it is there."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from gconv._typing import Array
+from gconv.backends import Backend, get_backend
+from gconv.optim import update_all
+
+if TYPE_CHECKING:
+    from gconv.solver import Solver
+
+__all__ = ["HostSteps", "Steps", "TwoArrays", "diverged", "model_backend"]
+
+
+def model_backend(model: Any) -> Backend:
+    """Return the backend of a model's parameters; the default one for a model without."""
+    return get_backend(*model.params.values())
+
+
+class TwoArrays:
+    """Two arrays a parameter, written to in turn, and never one that somebody else holds.
+
+    A step then needs no new memory, and the parameters of the last finite loss are still there when the next one
+    is not.
+    """
+
+    def __init__(self) -> None:
+        self._pairs: dict[str, list[Array]] = {}
+
+    def others(self, params: dict[str, Array]) -> dict[str, Array]:
+        """Return, for each parameter, the array of its pair that it is not."""
+        return {name: self._other(name, w) for name, w in params.items()}
+
+    def _other(self, name: str, w: Array) -> Array:
+        pair = self._pairs.get(name, [])
+        for array in pair:
+            if array is not w and array.shape == w.shape and array.dtype == w.dtype:
+                return array
+        fresh = get_backend(w).xp.empty(w.shape, w.dtype)
+        self._pairs[name] = [*[a for a in pair if a is w], fresh]
+        return fresh
+
+
+class Steps:
+    """What a Solver asks of its steps."""
+
+    def run(self) -> None:
+        """Do one step, or queue it."""
+        raise NotImplementedError
+
+    def settle(self) -> None:
+        """Bring ``solver.loss_history`` up to date; raise FloatingPointError if a loss was not finite."""
+
+    def close(self) -> None:
+        """End, also in the middle of a step."""
+
+
+class HostSteps(Steps):
+    """Steps on NumPy arrays."""
+
+    def __init__(self, solver: Solver) -> None:
+        self._solver = solver
+        self._previous: dict[str, Array] = {}
+
+    def run(self) -> None:
+        """Do one step."""
+        solver, params = self._solver, self._solver.model.params
+        chosen = solver._minibatch(solver.iteration)
+        loss, grads = solver.model.loss(solver.X_train[chosen], solver.y_train[chosen])
+        value = float(loss)
+        if not math.isfinite(value):
+            raise diverged(solver, value, self._previous)
+        solver.loss_history.append(value)
+        updated = solver._arrays.others(params)
+        update_all(solver.update_rule, params, grads, solver.optim_configs, updated)
+        self._previous = dict(params)
+        params.update(updated)
+
+
+def diverged(solver: Solver, loss: float, previous: dict[str, Array]) -> FloatingPointError:
+    """Return the error of a loss that is not finite, after putting the parameters before it into the model."""
+    rates = (config["learning_rate"] for config in solver.optim_configs.values() if "learning_rate" in config)
+    solver.model.params.update(previous)
+    solver._last = dict(solver.model.params)
+    return FloatingPointError(
+        f"Solver.train: the loss must be finite; got {loss} at iteration {len(solver.loss_history) + 1} with learning "
+        f"rate {next(rates, 'the default')}. model.params are the last ones with a finite loss; try a smaller "
+        "learning rate"
+    )

@@ -1,0 +1,35 @@
+// The L2 penalty of several weights in one launch, and the bookkeeping of a step that is replayed.
+#include "reduce.cuh"
+#include "tensors.cuh"
+
+// gradient += reg * w, and parts[blockIdx.x] = this block's share of the sum of squares.
+extern "C" __global__ void KERNEL(l2_penalty)(const __grid_constant__ Tensors tensors, real* parts, real reg) {
+    Sum squares = Sum::empty();
+    for_each_value(tensors, [&](const Tensor& t, long long i) {
+        const real w = t.w[i];
+        t.gradient[i] += reg * w;
+        squares.value += w * w;
+    });
+    reduce_block(squares);
+    if (threadIdx.x == 0) parts[blockIdx.x] = squares.value;
+}
+
+// out = loss + factor * sum of parts; one block.
+extern "C" __global__ void KERNEL(add_penalty)(const real* loss, const real* parts, real* out, index_t count,
+                                               real factor) {
+    Sum sum = Sum::empty();
+    for (index_t i = (index_t)threadIdx.x; i < count; i += (index_t)blockDim.x) sum.value += parts[i];
+    reduce_block(sum);
+    if (threadIdx.x == 0) *out = *loss + factor * sum.value;
+}
+
+// losses[*step] = loss, and *stopped = 1 once a loss is not finite; one thread.
+extern "C" __global__ void KERNEL(record_loss)(const real* loss, double* losses, const long long* step,
+                                               long long* stopped) {
+    const real value = *loss;
+    losses[*step] = (double)value;
+    if (value - value != real(0)) *stopped = 1;  // infinite or NaN
+}
+
+// The end of a replayed step; one thread.
+extern "C" __global__ void KERNEL(next_step)(long long* step) { *step += 1; }

@@ -1,0 +1,48 @@
+"""penalty.cu: the L2 penalty, and the counters of steps that are queued."""
+
+import numpy as np
+import pytest
+from conftest import assert_close
+
+
+@pytest.mark.parametrize("shapes", [[(3, 4)], [(70, 60), (5,), (0, 3)], [(2, 3)] * 20], ids=["one", "odd", "many"])
+def test_l2_penalty(gpu, put, rng, shapes):
+    weights, grads = ([rng.standard_normal(shape) for shape in shapes] for _ in range(2))
+    ours = list(put(*weights)), list(put(*grads))
+    loss = gpu.l2_penalty(put(2.5)[0], *ours, 0.3)
+    assert_close(loss, np.array(2.5 + 0.15 * sum((w * w).sum() for w in weights)), 5000, "loss")
+    for dw, w, grad in zip(ours[1], weights, grads, strict=True):
+        assert_close(dw, grad + 0.3 * w, 2, "gradient")
+
+
+def test_more_chunks_than_blocks(gpu, put, monkeypatch, rng):
+    from gconv.backends import gpu_training
+
+    monkeypatch.setattr(gpu_training, "GATHER_BLOCKS", 1)
+    w = rng.standard_normal(9000)
+    loss = gpu.l2_penalty(put(0.0)[0], list(put(w)), list(put(w)), 2.0)
+    assert_close(loss, np.array((w * w).sum()), 9000)
+
+
+def test_losses_are_recorded_until_one_is_not_finite(gpu, put, dtype):
+    losses, step, stopped = gpu.xp.zeros(4), gpu.xp.zeros((), np.int64), gpu.xp.zeros((), np.int64)
+    flags = []
+    for value in (1.5, -2.0, np.inf, 3.0):
+        gpu.record_loss(put(value)[0], losses, step, stopped)
+        gpu.next_step(step)
+        flags.append(int(stopped))
+    assert gpu.to_numpy(losses).tolist() == [1.5, -2.0, np.inf, 3.0]
+    assert flags == [0, 0, 1, 1]
+    assert int(step) == 4
+    stopped.fill(0)
+    gpu.record_loss(put(np.nan)[0], losses, gpu.xp.zeros((), np.int64), stopped)
+    assert int(stopped) == 1
+
+
+def test_both_names_of_the_counter(gpu, dtype):
+    """next_step has no REAL; its float64 entry is there for the table of kernels alone."""
+    from gconv.backends.cuda_module import launch
+
+    step = gpu.xp.zeros((), np.int64)
+    launch("penalty", "next_step", dtype, (1,), (1,), step)
+    assert int(step) == 1
