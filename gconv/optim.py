@@ -320,12 +320,16 @@ def _run(steps: list[_Step]) -> None:
     ws, dws, outs = ([getattr(step, name) for step in steps] for name in ("w", "dw", "out"))
     states: Any = [[step.state(key) for step in steps] for key in _STATES[func]]
     if func == "sgd":
-        backend.sgd_step(ws, dws, *scalars, outs)
+        (rate,) = scalars
+        backend.sgd_step(ws, dws, rate, outs)
     elif func in ("sgd_momentum", "nesterov_momentum"):
-        backend.momentum_step(ws, dws, *states, *scalars, func == "nesterov_momentum", outs)
+        rate, momentum = scalars
+        backend.momentum_step(ws, dws, states[0], rate, momentum, func == "nesterov_momentum", outs)
     elif func == "rmsprop":
-        backend.rmsprop_step(ws, dws, *states, *scalars, outs)
+        rate, decay, epsilon = scalars
+        backend.rmsprop_step(ws, dws, states[0], rate, decay, epsilon, outs)
     else:
-        backend.adam_step(ws, dws, *states, *scalars, outs)
+        t, rate, beta1, beta2, epsilon, decay = scalars
+        backend.adam_step(ws, dws, states[0], states[1], t, rate, beta1, beta2, epsilon, decay, outs)
         for step in steps:
-            step.config["t"] = int(scalars[0])
+            step.config["t"] = t
