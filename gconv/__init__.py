@@ -30,7 +30,7 @@ def _adopt_kernels_beside_the_package() -> None:
 _adopt_kernels_beside_the_package()
 
 from gconv import fast_layers, gradient_check, im2col, layer_utils, layers, optim
-from gconv.backends import BackendUnavailableError, available_backends, get_backend, use_backend
+from gconv.backends import BackendUnavailableError, available_backends, get_backend, use_backend, warmup
 from gconv.threads import get_num_threads, set_num_threads
 
 __all__ = [
@@ -47,4 +47,5 @@ __all__ = [
     "optim",
     "set_num_threads",
     "use_backend",
+    "warmup",
 ]

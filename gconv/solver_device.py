@@ -46,8 +46,9 @@ class DeviceSteps(Steps):
         """Queue one step."""
         if self._queued == MAX_QUEUED:
             self.settle()
+        replay = self._graphs is not None and self._done >= WARM_UP and self._graphs.usable()
         self._before.append(dict(self._solver.model.params))
-        if self._graphs is not None and self._done >= WARM_UP and self._graphs.usable():
+        if replay:
             self._graphs.replay()
         else:
             self._queue()

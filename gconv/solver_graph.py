@@ -127,8 +127,8 @@ class StepGraphs:
         random = np.random.get_state(legacy=True)
 
         def step() -> None:
-            X = backend.gather_rows(steps.X, self._indices, steps.row)
-            y = backend.gather_rows(steps.y, self._indices, steps.row)
+            X = backend.gather_step_rows(steps.X, self._indices, steps.row)
+            y = backend.gather_step_rows(steps.y, self._indices, steps.row)
             steps.step(X, y, target, self._table)
             for name, array in getattr(model, "buffers", {}).items():
                 buffers[name][...] = array

@@ -24,6 +24,12 @@ def pytest_addoption(parser):
         action="store_true",
         help="run the gpu backend on host memory, its kernels in a checking emulator; needs CuPy, g++ and no device",
     )
+    parser.addoption(
+        "--emulated-blocks",
+        type=int,
+        default=4000,
+        help="with --gpu-on-cpu: how many thread blocks one test may run before it is skipped as too slow",
+    )
     parser.addoption("--kernel-sources", type=Path, help="take the CUDA sources from this folder")
 
 
@@ -32,6 +38,9 @@ def pytest_configure(config):
         from cuda_on_cpu import cupy_host
 
         cupy_host.install()
+        # Processes that tests start have no device, so they get the CPU.
+        os.environ["GCONV_BACKEND"] = "cpu"
+        gconv.use_backend("gpu")
     if config.getoption("--kernel-sources"):
         from gconv.backends.cuda_module import SourceFolder
 
@@ -44,6 +53,16 @@ def pytest_configure(config):
 
 def pytest_report_header(config):
     return f"gconv {gconv.__version__} from {Path(gconv.__file__).parent}, backend {gconv.get_backend().name}"
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if config.getoption("--gpu-on-cpu"):
+        from cuda_on_cpu import cupy_host
+
+        kernels = set(cupy_host.launches)
+        terminalreporter.write_line(
+            f"host memory: {len(cupy_host.launches)} launches of {len(kernels)} kernels, every memory access checked"
+        )
 
 
 def tolerance(dtype, terms):
@@ -64,6 +83,16 @@ def assert_close(actual, expected, terms=1, what="result"):
     assert error[worst] <= limit, (
         f"{what}: worst at {worst}: {actual[worst]!r}, expected {expected[worst]!r}, error {error[worst]:.3g} > {limit:.3g}"
     )
+
+
+@pytest.fixture(autouse=True)
+def emulator_budget(request):
+    """Skip, visibly, what would take minutes in the emulator: on a device it runs."""
+    if request.config.getoption("--gpu-on-cpu"):
+        from cuda_on_cpu import cupy_host
+
+        cupy_host.settings["blocks"] = request.config.getoption("--emulated-blocks")
+    yield
 
 
 @pytest.fixture

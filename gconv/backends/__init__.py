@@ -25,6 +25,7 @@ __all__ = [
     "get_backend",
     "unavailable_reason",
     "use_backend",
+    "warmup",
 ]
 
 NAMES = ("cpu", "gpu", "naive")
@@ -185,3 +186,29 @@ class use_backend:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         _selected.reset(self._token)
+
+
+def warmup(*dtypes: str) -> None:
+    """Compile every kernel of the default backend now, so that no first call has to wait for it.
+
+    On a GPU that takes NVRTC some seconds once; CuPy keeps the binaries on disk, and later processes load them. The
+    cpu backend was compiled when it was installed.
+
+    Parameters
+    ----------
+    *dtypes : {"float32", "float64"}
+        Of the arrays to come; float32 where none is given.
+
+    Raises
+    ------
+    ValueError
+        For another dtype.
+
+    Examples
+    --------
+    >>> warmup("float32", "float64")
+    """
+    for dtype in dtypes or ("float32",):
+        if dtype not in ("float32", "float64"):
+            raise ValueError(f"warmup: dtypes must be float32 or float64; got {dtype!r}")
+        get_backend().warmup(dtype)

@@ -152,21 +152,13 @@ class GpuTraining(Backend):
         return loss
 
     @names_memory
-    def gather_rows(self, x: Array, indices: Array, step: Array | None = None) -> Array:
-        """Copy rows in words of up to 8 bytes."""
-        indices = cupy.asarray(indices, np.int64)
-        out = cupy.empty((indices.shape[-1], *x.shape[1:]), x.dtype)
-        row_bytes = out.nbytes // max(len(out), 1)
-        if not out.size:
-            return out
-        word = next(size for size in (8, 4, 2, 1) if row_bytes % size == 0 and x.data.ptr % size == 0)
-        source, target = (ready(a).reshape(len(a), -1).view(f"u{word}") for a in (x, out))
-        sizes = len(out), row_bytes // word, len(x)
-        blocks = (blocks_for(target.size),)
-        # The entry point has a REAL's name, and no REAL.
-        arrays = source, ready(indices), step, target
-        launch("batch", f"gather_rows_{word}", np.dtype(np.float32), blocks, BLOCK, *arrays, *sizes)
-        return out
+    def gather_rows(self, x: Array, indices: Array) -> Array:
+        """Copy rows in words of up to 8 bytes; an index outside gives zeros."""
+        return _gather(x, cupy.asarray(indices, np.int64), None)
+
+    def gather_step_rows(self, x: Array, table: Array, step: Array) -> Array:
+        """Return x[table[step]] for an int64 table (steps, M) and a counter () on the device."""
+        return _gather(x, table, step)
 
     @names_memory
     def augment(
@@ -198,6 +190,20 @@ class GpuTraining(Backend):
     def next_step(self, step: Array) -> None:
         """Add 1 to ``step``."""
         launch("penalty", "next_step", np.dtype(np.float32), (1,), (1,), step)
+
+
+def _gather(x: Array, indices: Array, step: Array | None) -> Array:
+    out = cupy.empty((indices.shape[-1], *x.shape[1:]), x.dtype)
+    if not out.size:
+        return out
+    row_bytes = out.nbytes // len(out)
+    x = ready(x)
+    word = next(size for size in (8, 4, 2, 1) if row_bytes % size == 0 and x.data.ptr % size == 0)
+    source, target = (a.reshape(len(a), -1).view(f"u{word}") for a in (x, out))
+    arrays, sizes = (source, ready(indices), step, target), (len(out), row_bytes // word, len(x))
+    # The entry point has a REAL's name, and no REAL.
+    launch("batch", f"gather_rows_{word}", np.dtype(np.float32), (blocks_for(target.size),), BLOCK, *arrays, *sizes)
+    return out
 
 
 def _tensors(

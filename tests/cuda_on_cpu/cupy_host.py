@@ -10,18 +10,20 @@ It changes CuPy for the whole process, and is for processes that have no device.
 import bisect
 import ctypes
 import functools
+import math
 import weakref
 from collections.abc import Callable
 from typing import Any
 
 import cupy
 import numpy as np
+import pytest
 
 from cuda_on_cpu import streams
 from cuda_on_cpu.emulator import Module
 
 launches: list[str] = []  # names of the kernels that were run, so that a test can tell they were
-settings = {"checked": True}
+settings = {"checked": True, "blocks": 1 << 62}  # blocks: how many more thread blocks a test may run
 
 _FILL = 0xFB  # what fresh memory holds: cupy.empty is not zeros
 _allocations: dict[int, int] = {}  # lowest address: size, of what is alive
@@ -179,6 +181,9 @@ class _Function:
                 raise TypeError(f"argument {i}: Unsupported type <class 'numpy.ndarray'>")
 
         def run() -> None:
+            settings["blocks"] -= math.prod(grid)
+            if settings["blocks"] < 0:
+                pytest.skip("too many thread blocks for the emulator; runs on a device")
             launches.append(self._kernel.name)
             self._kernel(grid, block, [host(a) if isinstance(a, cupy.ndarray) else a for a in arguments])
 

@@ -25,7 +25,7 @@ def test_rows_of_a_slice(gpu, rng):
 def test_rows_of_a_table_s_step(gpu, rng):
     data = rng.standard_normal((6, 3))
     table, step = np.array([[0, 1], [5, 2], [3, 3]]), gpu.asarray(np.array(1))
-    rows = gpu.gather_rows(gpu.asarray(data), gpu.asarray(table), step)
+    rows = gpu.gather_step_rows(gpu.asarray(data), gpu.asarray(table), step)
     np.testing.assert_array_equal(gpu.to_numpy(rows), data[[5, 2]])
 
 

@@ -1,0 +1,235 @@
+"""The Solver on a GPU: as on the CPU, with and without a graph to the bit, and what it keeps off the bus."""
+
+import numpy as np
+import pytest
+
+import gconv
+from gconv.classifiers import FullyConnectedNet, ThreeLayerConvNet, TwoLayerNet
+from gconv.data_utils import make_synthetic_data
+from gconv.metrics import predict
+from gconv.solver import Solver
+from gconv.solver_graph import StepGraphs
+
+DATA = make_synthetic_data()
+MODELS = {
+    "convnet": lambda: ThreeLayerConvNet((3, 8, 8), 3, 3, 6, 4, rng=0, reg=1e-2, dtype=np.float64),
+    "two layers": lambda: TwoLayerNet(192, 7, 4, rng=0),
+    "batchnorm": lambda: FullyConnectedNet([10], 192, 4, normalization="batchnorm", rng=0, reg=0.1, dtype=np.float64),
+    "layernorm": lambda: FullyConnectedNet([6, 5], 192, 4, normalization="layernorm", rng=0, dtype=np.float64),
+}
+RULES = ["sgd", "sgd_momentum", "nesterov_momentum", "rmsprop", "adam", "adamw"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def every_kernel_ran():
+    """This file belongs to no .cu file."""
+
+
+def trained(backend, make, graph="auto", data=DATA, **options):
+    given = {"update_rule": "adam", "num_epochs": 2, "batch_size": 40, "num_train_samples": 20, "num_val_samples": 20}
+    with gconv.use_backend(backend):
+        model = make()
+        solver = Solver(
+            model, data, optim_config={"learning_rate": 1e-2}, verbose=False, seed=0, graph=graph, **{**given, **options}
+        )
+        solver.train()
+    return solver
+
+
+def weights(solver):
+    return {name: gconv.get_backend(w).to_numpy(w) for name, w in solver.model.params.items()}
+
+
+def assert_same_bits(a, b):
+    assert a.loss_history == b.loss_history
+    assert a.val_acc_history == b.val_acc_history
+    for name, w in weights(a).items():
+        assert w.tobytes() == weights(b)[name].tobytes(), name
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_as_on_the_cpu_and_with_a_graph_to_the_bit(gpu, model):
+    on_cpu = trained("cpu", MODELS[model])
+    without, with_graph = (trained("gpu", MODELS[model], graph) for graph in (False, True))
+    assert_same_bits(without, with_graph)
+    np.testing.assert_allclose(without.loss_history, on_cpu.loss_history, rtol=1e-9)
+    assert without.val_acc_history == on_cpu.val_acc_history
+    for name, w in weights(on_cpu).items():
+        np.testing.assert_allclose(weights(without)[name], w, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_every_rule_replays_to_the_bit(gpu, rule):
+    options = {"update_rule": rule, "lr_decay": 0.5, "num_epochs": 3, "eval_every": 2}
+    without, with_graph = (trained("gpu", MODELS["two layers"], graph, **options) for graph in (False, True))
+    assert_same_bits(without, with_graph)
+
+
+@pytest.mark.parametrize("options", [{"sampling": "shuffle"}, {"batch_size": 300}, {"print_every": 1, "eval_every": 1}])
+def test_samplings_replay_to_the_bit(gpu, options):
+    without, with_graph = (trained("gpu", MODELS["two layers"], graph, **options) for graph in (False, True))
+    assert_same_bits(without, with_graph)
+
+
+def test_a_graph_is_used_where_it_can_be(gpu, monkeypatch):
+    replays = []
+    real = StepGraphs.replay
+    monkeypatch.setattr(StepGraphs, "replay", lambda self: (replays.append(1), real(self)))
+    trained("gpu", MODELS["convnet"])
+    assert len(replays) == 10 - 2
+    del replays[:]
+    trained("gpu", MODELS["convnet"], graph=False)
+    dropout = trained("gpu", lambda: FullyConnectedNet([5], 192, 4, dropout_keep_ratio=0.5, rng=0))
+    assert len(dropout.loss_history) == 10
+    assert not replays
+
+
+class HostWork:
+    """A model whose step waits for the device."""
+
+    def __init__(self):
+        self.params = {"W": gconv.get_backend().asarray(np.zeros((192, 4)))}
+
+    def loss(self, X, y=None):
+        backend = gconv.get_backend(X)
+        scores = backend.affine_forward(X.reshape(len(X), -1).astype(np.float64), self.params["W"], self.params["W"][0])
+        if y is None:
+            return scores
+        loss, dx = backend.softmax_loss(scores, y)
+        _, dw, _ = backend.affine_backward(dx, X.reshape(len(X), -1).astype(np.float64), self.params["W"])
+        return float(loss), {"W": dw}
+
+
+def test_models_of_others(gpu):
+    assert len(trained("gpu", HostWork).loss_history) == 10
+    with pytest.raises(RuntimeError, match="graph=True needs a step that can be captured; got: .*capture"):
+        trained("gpu", HostWork, graph=True)
+    with pytest.raises(RuntimeError, match="graph=True needs a step that can be captured; got: "):
+        trained("gpu", lambda: FullyConnectedNet([5], 192, 4, dropout_keep_ratio=0.5, rng=0), graph=True)
+
+
+def test_a_refused_capture_leaves_no_trace(gpu):
+    def make():
+        return FullyConnectedNet([5], 192, 4, dropout_keep_ratio=0.5, normalization="batchnorm", rng=0)
+
+    np.random.seed(3)
+    plain = trained("gpu", make, graph=False)
+    make_capturable = type("Capturable", (FullyConnectedNet,), {"capturable": True})
+    np.random.seed(3)
+    tried = trained(
+        "gpu", lambda: make_capturable([5], 192, 4, dropout_keep_ratio=0.5, normalization="batchnorm", rng=0)
+    )
+    assert_same_bits(plain, tried)
+
+
+def test_parameters_of_different_rates_go_without_a_graph(gpu):
+    with gconv.use_backend("gpu"):
+        solver = Solver(MODELS["two layers"](), DATA, num_epochs=1, verbose=False, seed=0)
+        solver.optim_configs["W1"]["learning_rate"] = 1e-3
+        solver.train()
+    assert len(solver.loss_history) == 2
+
+
+@pytest.mark.parametrize("graph", [False, True])
+@pytest.mark.parametrize("finite", [0, 1, 2, 3, 6])
+def test_a_loss_that_is_not_finite(gpu, graph, finite):
+    """The parameters are those of the last finite loss, as on the CPU, though more steps were queued after it."""
+    draws = np.random.default_rng(1)
+    batches = [set(draws.choice(200, 40).tolist()) for _ in range(finite + 1)]
+    poison = min(batches[-1] - set().union(*batches[:-1]))
+    data = {**DATA, "X_train": DATA["X_train"].copy()}
+    data["X_train"][poison] = np.nan
+    solvers = []
+    for backend in ("cpu", "gpu"):
+        with gconv.use_backend(backend):
+            options = {"num_epochs": 8, "batch_size": 40, "optim_config": {"learning_rate": 1e-3}, "seed": 1}
+            use = graph if backend == "gpu" else "auto"
+            solver = Solver(TwoLayerNet(192, 7, 4, rng=0), data, update_rule="adam", graph=use, verbose=False, **options)
+            with pytest.raises(FloatingPointError) as caught:
+                solver.train()
+            solvers.append((solver, str(caught.value)))
+    (on_cpu, cpu_text), (on_gpu, gpu_text) = solvers
+    assert gpu_text == cpu_text
+    assert len(on_gpu.loss_history) == len(on_cpu.loss_history) == on_gpu.iteration == finite
+    assert [c.get("t") for c in on_gpu.optim_configs.values()] == [c.get("t") for c in on_cpu.optim_configs.values()]
+    for name, w in weights(on_cpu).items():
+        np.testing.assert_allclose(weights(on_gpu)[name], w, rtol=1e-9)
+
+
+def test_an_interrupted_training_goes_on_with_the_same_draws(gpu):
+    whole = trained("gpu", MODELS["two layers"], num_epochs=4)
+    with gconv.use_backend("gpu"):
+        model = MODELS["two layers"]()
+        options = {"update_rule": "adam", "batch_size": 40, "num_train_samples": 20, "num_val_samples": 20}
+        solver = Solver(
+            model, DATA, optim_config={"learning_rate": 1e-2}, verbose=False, seed=0, num_epochs=4, graph=True, **options
+        )
+        count, replay = [], StepGraphs.replay
+
+        def interrupted(self):
+            count.append(1)
+            if len(count) == 7:
+                raise KeyboardInterrupt
+            replay(self)
+
+        StepGraphs.replay = interrupted
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                solver.train()
+        finally:
+            StepGraphs.replay = replay
+        assert len(solver.loss_history) == solver.iteration == 8
+        solver.train()
+    assert solver.loss_history == whole.loss_history
+
+
+@pytest.mark.parametrize("way", [("gpu", "cpu"), ("cpu", "gpu"), ("gpu", "gpu")], ids="-".join)
+def test_a_checkpoint_goes_on_on_the_other_backend(gpu, tmp_path, way):
+    options = {"checkpoint_name": str(tmp_path / "run"), "num_epochs": 2}
+    trained(way[0], MODELS["batchnorm"], **options)
+    whole = trained(way[1], MODELS["batchnorm"], num_epochs=4)
+    with gconv.use_backend(way[1]):
+        model = MODELS["batchnorm"]()
+        solver = Solver(
+            model, DATA, update_rule="adam", optim_config={"learning_rate": 1e-2}, verbose=False, seed=0, batch_size=40,
+            num_train_samples=20, num_val_samples=20, **{**options, "num_epochs": 4},
+        )  # fmt: skip
+        solver.resume()
+    np.testing.assert_allclose(solver.loss_history, whole.loss_history, rtol=1e-9)
+    if way[0] == way[1]:
+        assert solver.loss_history == whole.loss_history
+
+
+def test_nothing_but_losses_comes_back(gpu, monkeypatch):
+    """One copy of all losses an accuracy check, where none is printed in between."""
+    copies = []
+    real = type(gpu).to_numpy
+    monkeypatch.setattr(type(gpu), "to_numpy", lambda self, x: (copies.append(x.size), real(self, x))[1])
+    # checks after the 1st, 5th and 10th of 10 steps; the graph's tables begin after the 2nd
+    trained("gpu", MODELS["two layers"], num_epochs=2, print_every=2)
+    assert copies == [1, 1, 3, 5]
+    del copies[:]
+    trained("gpu", MODELS["two layers"], graph=False, num_epochs=2, print_every=2)
+    assert copies == [1, 4, 5]
+
+
+def test_the_data_set_keeps_its_dtype_there(gpu):
+    bytes_ = {name: (a * 20).clip(0, 255).astype(np.uint8) if a.ndim == 4 else a for name, a in DATA.items()}
+    on_cpu, on_gpu = (trained(backend, MODELS["convnet"], data=bytes_) for backend in ("cpu", "gpu"))
+    assert on_gpu._resident(bytes_["X_train"]).dtype == np.uint8
+    np.testing.assert_allclose(on_gpu.loss_history, on_cpu.loss_history, rtol=1e-9)
+
+
+def test_a_solver_of_device_arrays(gpu):
+    there = {name: gpu.asarray(a) for name, a in DATA.items()}
+    ours, theirs = (trained("gpu", MODELS["two layers"], data=data) for data in (there, DATA))
+    assert_same_bits(ours, theirs)
+    assert (predict(ours.model, DATA["X_val"]) == predict(ours.model, there["X_val"])).all()
+    assert ours.check_accuracy(DATA["X_val"], DATA["y_val"]) == ours.check_accuracy(there["X_val"], there["y_val"])
+
+
+def test_a_graph_on_the_cpu_is_refused(gpu):
+    with pytest.raises(ValueError, match="graph must be False or 'auto' where the parameters are no CuPy arrays"):
+        trained("cpu", MODELS["two layers"], graph=True)
+    with pytest.raises(ValueError, match="graph must be one of 'auto', True, False; got 'maybe'"):
+        trained("gpu", MODELS["two layers"], graph="maybe")
