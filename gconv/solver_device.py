@@ -46,12 +46,10 @@ class DeviceSteps(Steps):
         """Queue one step."""
         if self._queued == MAX_QUEUED:
             self.settle()
-        replay = self._graphs is not None and self._done >= WARM_UP and self._graphs.usable()
+        graphs = self._graphs if self._graphs is not None and self._done >= WARM_UP else None
+        step = graphs.replay if graphs is not None and graphs.usable() else self._queue
         self._before.append(dict(self._solver.model.params))
-        if replay:
-            self._graphs.replay()
-        else:
-            self._queue()
+        step()
         self._queued += 1
         self._done += 1
 
@@ -66,6 +64,7 @@ class DeviceSteps(Steps):
             self._read, self._before = self._queued, []
             if finite < len(losses):
                 self._undo(before[finite], len(losses) - finite)
+                self._check_labels()
                 raise diverged(solver, float(losses[finite]), before[finite - 1] if finite else self._previous)
             self._previous = before[-1]
         if self._graphs is None or not self._graphs.rows:
@@ -79,6 +78,16 @@ class DeviceSteps(Steps):
         for config in solver.optim_configs.values():
             if "t" in config:
                 config["t"] -= steps
+
+    def _check_labels(self) -> None:
+        """Raise ValueError if a label made the loss not finite: on the device labels are not looked at before."""
+        labels = self._backend.to_numpy(self.y)
+        classes = self._solver.model.loss(self.X[:1]).shape[1]
+        wrong = labels[(labels < 0) | (labels >= classes)]
+        if len(wrong):
+            raise ValueError(
+                f"Solver.train: data['y_train'] must hold labels in [0, {classes}); got the label {wrong[0]}"
+            )
 
     def restart(self) -> None:
         """Count from 0 again; everything queued has been read."""

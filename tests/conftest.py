@@ -92,7 +92,6 @@ def emulator_budget(request):
         from cuda_on_cpu import cupy_host
 
         cupy_host.settings["blocks"] = request.config.getoption("--emulated-blocks")
-    yield
 
 
 @pytest.fixture

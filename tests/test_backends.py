@@ -53,7 +53,7 @@ def test_unknown_and_unavailable_backends():
         in done.stderr
     )
     if "gpu" not in gconv.available_backends():
-        with pytest.raises(gconv.BackendUnavailableError, match="the gpu backend can't run: .*GCONV_BACKEND=cpu"):
+        with pytest.raises(gconv.BackendUnavailableError, match=r"the gpu backend can't run: .*GCONV_BACKEND=cpu"):
             gconv.use_backend("gpu")
         assert gconv.get_backend(np.ones(1)).name != "gpu"
     assert issubclass(gconv.BackendUnavailableError, RuntimeError)
@@ -119,9 +119,9 @@ def test_every_backend_has_the_interface_s_signatures(name):
         pytest.importorskip("cupy", reason="CuPy is not installed")
         from gconv.backends.gpu import GpuBackend
     backend_class = {"cpu": CpuBackend, "naive": NaiveBackend}[name] if name != "gpu" else GpuBackend
-    for name, method in inspect.getmembers(Backend, inspect.isfunction):
-        ours = inspect.signature(getattr(backend_class, name))
-        assert ours == inspect.signature(method), f"{backend_class.__name__}.{name}"
+    for method, theirs in inspect.getmembers(Backend, inspect.isfunction):
+        ours = inspect.signature(getattr(backend_class, method))
+        assert ours == inspect.signature(theirs), f"{backend_class.__name__}.{method}"
     extra = {n for n, _ in inspect.getmembers(backend_class, inspect.isfunction)} - set(dir(Backend)) - {"__init__"}
     assert {n for n in extra if not n.startswith("_")} == (DEVICE_ONLY if name == "gpu" else set())
 

@@ -62,8 +62,9 @@ class Backend(ABC):
     def synchronize(self) -> None:
         """Wait until every computation issued so far has ended; needed around timings."""
 
+    @abstractmethod
     def warmup(self, dtype: str) -> None:
-        """Compile now what would be compiled on first use with arrays of ``dtype``; here there is nothing."""
+        """Compile now what would otherwise be compiled on first use with arrays of ``dtype``."""
 
     # Convolution and pooling ------------------------------------------------------------------------
 

@@ -110,6 +110,9 @@ class CpuBackend(Backend):
     def synchronize(self) -> None:
         """Do nothing: NumPy computes before it returns."""
 
+    def warmup(self, dtype: str) -> None:
+        """Do nothing: the kernels were compiled when gconv was installed."""
+
     def im2col(self, x: Array, field: Pair, stride: Pair, pad: Pair) -> Array:
         """Return all columns at once, 64-bit sizes throughout."""
         n, c, h, w = x.shape

@@ -166,7 +166,9 @@ class GpuConvolution(Backend):
         shape = (x.shape[0], f, *pooled)
         out, argmax = cupy.empty(shape, x.dtype), cupy.empty(shape, "uint8")
         if out.size:
-            plan = plan_product(f, x.shape[0] * pooled[0] * pooled[1] * 4, math.prod(w.shape[1:]), x.itemsize, splits=False)
+            plan = plan_product(
+                f, x.shape[0] * pooled[0] * pooled[1] * 4, math.prod(w.shape[1:]), x.itemsize, splits=False
+            )
             arrays = ready(x), ready(w), ready(b), out, argmax
             _product("conv", "conv_relu_pool_forward", plan, *arrays, f, *pooled, *geometry)
         return out, argmax

@@ -30,9 +30,10 @@ def describe_gpu() -> str:
     name, major, minor = properties["name"].decode(), properties["major"], properties["minor"]
     free, total = runtime.memGetInfo()
     driver, toolkit = _version(runtime.driverGetVersion()), _version(runtime.runtimeGetVersion())
+    cache = os.environ.get("CUPY_CACHE_DIR", "~/.cupy/kernel_cache")
     return (
         f"{name} (sm_{major}{minor}), {free / 2**30:.1f} of {total / 2**30:.1f} GiB free, driver for CUDA {driver}, "
-        f"CuPy {cupy.__version__} with CUDA {toolkit}, kernels cached in {os.environ.get('CUPY_CACHE_DIR', '~/.cupy/kernel_cache')}"
+        f"CuPy {cupy.__version__} with CUDA {toolkit}, kernels cached in {cache}"
     )
 
 

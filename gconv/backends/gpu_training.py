@@ -20,11 +20,12 @@ __all__ = ["GpuTraining"]
 
 # The structures of kernels/cuda/tensors.cuh and optim.cu.
 MAX_TENSORS, CHUNK = 16, 4096
-TENSOR = np.dtype(
-    [(name, np.uintp) for name in ("out", "w", "gradient", "first", "second")]
-    + [(name, np.int64) for name in ("size", "first_chunk")]
+POINTERS, COUNTS = ("out", "w", "gradient", "first", "second"), ("size", "first_chunk")
+TENSORS = np.dtype(
+    [(name, np.uintp, (MAX_TENSORS,)) for name in POINTERS]
+    + [(name, np.int64, (MAX_TENSORS,)) for name in COUNTS]
+    + [("count", np.int64), ("chunks", np.int64)]
 )
-TENSORS = np.dtype([("items", TENSOR, (MAX_TENSORS,)), ("count", np.int64), ("chunks", np.int64)])
 CONTROL = np.dtype([(name, np.uintp) for name in ("table", "step", "stopped")] + [("values", np.float64, (4,))])
 
 Arrays = Sequence[Array]
@@ -176,8 +177,7 @@ class GpuTraining(Backend):
         out = cupy.empty((len(indices), *x.shape[1:]), dtype)
         if out.size:
             draws = (
-                cupy.asarray(a, t)
-                for a, t in zip((indices, tops, lefts, flips), ("i8", "i4", "i4", "u1"), strict=True)
+                cupy.asarray(a, t) for a, t in zip((indices, tops, lefts, flips), ("i8", "i4", "i4", "u1"), strict=True)
             )
             arrays = ready(x), *draws, cupy.asarray(mean), cupy.asarray(scale, dtype), out
             launch("batch", "augment", dtype, (blocks_for(out.size),), BLOCK, *arrays, *out.shape, len(x))
@@ -216,8 +216,9 @@ def _tensors(
         tensors, chunks = np.zeros(1, TENSORS), 0
         batch = rows[begin : begin + MAX_TENSORS]
         for item, row in enumerate(batch):
-            addresses = [0 if array is None else array.data.ptr for array in row]
-            tensors["items"][0, item] = (*addresses, row[1].size, chunks)
+            for name, array in zip(POINTERS, row, strict=True):
+                tensors[name][0, item] = 0 if array is None else array.data.ptr
+            tensors["size"][0, item], tensors["first_chunk"][0, item] = row[1].size, chunks
             chunks += -(-row[1].size // CHUNK)
         tensors["count"], tensors["chunks"] = len(batch), chunks
         yield tensors, chunks

@@ -44,6 +44,9 @@ class NaiveBackend(Backend):
     def synchronize(self) -> None:
         """Do nothing: NumPy computes before it returns."""
 
+    def warmup(self, dtype: str) -> None:
+        """Do nothing: loops are not compiled."""
+
     def im2col(self, x: Array, field: Pair, stride: Pair, pad: Pair) -> Array:
         """Copy value by value."""
         n, c, h, w = x.shape

@@ -3,11 +3,11 @@
 #include "tensors.cuh"
 
 // gradient += reg * w, and parts[blockIdx.x] = this block's share of the sum of squares.
-extern "C" __global__ void KERNEL(l2_penalty)(const __grid_constant__ Tensors tensors, real* parts, real reg) {
+extern "C" __global__ void KERNEL(l2_penalty)(const __grid_constant__ Tensors t, real* parts, real reg) {
     Sum squares = Sum::empty();
-    for_each_value(tensors, [&](const Tensor& t, long long i) {
-        const real w = t.w[i];
-        t.gradient[i] += reg * w;
+    for_each_value(t, [&](int item, long long i) {
+        const real w = t.w[item][i];
+        t.gradient[item][i] += reg * w;
         squares.value += w * w;
     });
     reduce_block(squares);

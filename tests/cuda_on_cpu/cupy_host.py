@@ -211,9 +211,7 @@ REDUCTIONS = "sum mean max min argmax take_along_axis pad tensordot"
 CUBLAS = "matmul dot vdot tensordot"
 CREATIONS = "zeros ones full arange"
 METHODS = "sum mean max min argmax any all"
-OPERATORS = (
-    "add radd sub rsub mul rmul truediv rtruediv floordiv mod pow neg matmul rmatmul gt lt ge le eq ne invert and or"
-)
+OPERATORS = "abs add radd sub rsub mul rmul truediv rtruediv floordiv mod pow neg matmul rmatmul gt lt ge le eq ne invert and or"
 IN_PLACE = "iadd isub imul itruediv"
 
 

@@ -4,6 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
+
 from cuda_on_cpu.emulator import KernelError, Module
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
@@ -107,14 +108,14 @@ def floats(*shape):
     return np.ones(shape, np.float32)
 
 
-I = np.int32
+i4 = np.int32
 BUGS = [
-    ("past_the_end", "bounds", (2,), (64,), (floats(100), floats(100), I(100)), "element 100 of 100"),
-    ("scatter", "race", (2,), (64,), (np.zeros(100, I), floats(100), floats(4), I(100)), "other access"),
-    ("shift_in_place", "race", (1,), (64,), (floats(64), I(64)), "race"),
+    ("past_the_end", "bounds", (2,), (64,), (floats(100), floats(100), i4(100)), "element 100 of 100"),
+    ("scatter", "race", (2,), (64,), (np.zeros(100, i4), floats(100), floats(4), i4(100)), "other access"),
+    ("shift_in_place", "race", (1,), (64,), (floats(64), i4(64)), "race"),
     ("missing_barrier", "race", (1,), (64,), (floats(64), floats(64)), "race"),
-    ("early_return", "uninitialised", (1,), (64,), (floats(64), floats(64), I(40)), "uninitialised shared"),
-    ("divergent", "barrier", (1,), (64,), (floats(64), I(40)), "different __syncthreads"),
+    ("early_return", "uninitialised", (1,), (64,), (floats(64), floats(64), i4(40)), "uninitialised shared"),
+    ("divergent", "barrier", (1,), (64,), (floats(64), i4(40)), "different __syncthreads"),
     ("half_a_warp", "barrier", (1,), (32,), (floats(32),), "deadlock: 0 threads at __syncthreads, 16 in a warp"),
     ("outside_the_mask", "warp", (1,), (32,), (floats(32),), "lane outside the mask"),
     ("warp_without_sync", "race", (1,), (32,), (floats(32),), "race"),
@@ -122,8 +123,8 @@ BUGS = [
     ("misaligned", "undefined", (1,), (1,), (floats(8), floats(1)), "misaligned pointer"),
     ("null", "bounds", (1,), (1,), (None, floats(1)), "read out of bounds"),
     ("two_blocks", "race", (4,), (32,), (floats(1),), "write after write"),
-    ("asserts", "trap", (1,), (1,), (floats(1), I(3)), "assertion failed: n > 100"),
-    ("overflow", "undefined", (1,), (4,), (floats(4), I(2**30)), "signed integer overflow"),
+    ("asserts", "trap", (1,), (1,), (floats(1), i4(3)), "assertion failed: n > 100"),
+    ("overflow", "undefined", (1,), (4,), (floats(4), i4(2**30)), "signed integer overflow"),
 ]
 
 

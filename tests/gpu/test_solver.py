@@ -30,7 +30,13 @@ def trained(backend, make, graph="auto", data=DATA, **options):
     with gconv.use_backend(backend):
         model = make()
         solver = Solver(
-            model, data, optim_config={"learning_rate": 1e-2}, verbose=False, seed=0, graph=graph, **{**given, **options}
+            model,
+            data,
+            optim_config={"learning_rate": 1e-2},
+            verbose=False,
+            seed=0,
+            graph=graph,
+            **{**given, **options},
         )
         solver.train()
     return solver
@@ -102,7 +108,7 @@ class HostWork:
 
 def test_models_of_others(gpu):
     assert len(trained("gpu", HostWork).loss_history) == 10
-    with pytest.raises(RuntimeError, match="graph=True needs a step that can be captured; got: .*capture"):
+    with pytest.raises(RuntimeError, match=r"graph=True needs a step that can be captured; got: .*capture"):
         trained("gpu", HostWork, graph=True)
     with pytest.raises(RuntimeError, match="graph=True needs a step that can be captured; got: "):
         trained("gpu", lambda: FullyConnectedNet([5], 192, 4, dropout_keep_ratio=0.5, rng=0), graph=True)
@@ -144,14 +150,18 @@ def test_a_loss_that_is_not_finite(gpu, graph, finite):
         with gconv.use_backend(backend):
             options = {"num_epochs": 8, "batch_size": 40, "optim_config": {"learning_rate": 1e-3}, "seed": 1}
             use = graph if backend == "gpu" else "auto"
-            solver = Solver(TwoLayerNet(192, 7, 4, rng=0), data, update_rule="adam", graph=use, verbose=False, **options)
+            solver = Solver(
+                TwoLayerNet(192, 7, 4, rng=0), data, update_rule="adam", graph=use, verbose=False, **options
+            )
             with pytest.raises(FloatingPointError) as caught:
                 solver.train()
             solvers.append((solver, str(caught.value)))
     (on_cpu, cpu_text), (on_gpu, gpu_text) = solvers
     assert gpu_text == cpu_text
     assert len(on_gpu.loss_history) == len(on_cpu.loss_history) == on_gpu.iteration == finite
-    assert [c.get("t") for c in on_gpu.optim_configs.values()] == [c.get("t") for c in on_cpu.optim_configs.values()]
+    assert [c.get("t", 0) for c in on_gpu.optim_configs.values()] == [
+        c.get("t", 0) for c in on_cpu.optim_configs.values()
+    ]
     for name, w in weights(on_cpu).items():
         np.testing.assert_allclose(weights(on_gpu)[name], w, rtol=1e-9)
 
@@ -162,7 +172,14 @@ def test_an_interrupted_training_goes_on_with_the_same_draws(gpu):
         model = MODELS["two layers"]()
         options = {"update_rule": "adam", "batch_size": 40, "num_train_samples": 20, "num_val_samples": 20}
         solver = Solver(
-            model, DATA, optim_config={"learning_rate": 1e-2}, verbose=False, seed=0, num_epochs=4, graph=True, **options
+            model,
+            DATA,
+            optim_config={"learning_rate": 1e-2},
+            verbose=False,
+            seed=0,
+            num_epochs=4,
+            graph=True,
+            **options,
         )
         count, replay = [], StepGraphs.replay
 
