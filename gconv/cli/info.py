@@ -11,12 +11,23 @@ import numpy as np
 from gconv import __version__
 from gconv.backends import NAMES, get_backend, unavailable_reason
 from gconv.backends.cpu import COMPILED, kernels
+from gconv.backends.gpu_diagnosis import describe_gpu
 from gconv.datasets.cifar10_files import find_cifar10
 from gconv.threads import get_num_threads
 
 __all__ = ["info"]
 
-PACKAGES = ("numpy", "safetensors", "matplotlib", "pooch", "tqdm", "scikit-learn", "torch")
+PACKAGES = (
+    "numpy",
+    "safetensors",
+    "matplotlib",
+    "pooch",
+    "tqdm",
+    "scikit-learn",
+    "torch",
+    "cupy-cuda12x",
+    "cupy-cuda13x",
+)
 
 
 @click.command()
@@ -25,8 +36,8 @@ def info() -> None:
     rows = {
         "gconv": __version__,
         "Python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
-        "packages": ", ".join(f"{name} {_version(name)}" for name in PACKAGES),
-        **{f"backend {name}": unavailable_reason(name) or "ready" for name in NAMES},
+        "packages": ", ".join(f"{name} {_version(name)}" for name in (*PACKAGES, *CUPY)),
+        **{f"backend {name}": unavailable_reason(name) or _ready(name) for name in NAMES},
         "default backend": get_backend().name,
         "kernels": "compiled" if COMPILED else "missing: NumPy alone; install a C++ compiler, then gconv again",
         "SIMD": f"kernels: the compiler's baseline; NumPy found {_simd()}",
@@ -37,6 +48,10 @@ def info() -> None:
     }
     for name, value in rows.items():
         click.echo(f"{name:16} {value}")
+
+
+def _ready(backend: str) -> str:
+    return f"ready: {describe_gpu()}" if backend == "gpu" else "ready"
 
 
 def _version(package: str) -> str:

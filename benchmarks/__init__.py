@@ -1,0 +1,1 @@
+"""Commands that measure: a table on the terminal, and JSON. Not part of the installed package."""

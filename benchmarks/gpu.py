@@ -1,0 +1,177 @@
+"""Times gconv's GPU backend next to PyTorch and to the device's own ceilings.
+
+    python -m benchmarks.gpu --out results            a table, results/gpu.json and results/gpu.txt
+
+Each library has a process of its own, and they take turns in short blocks; medians, with the spread between the
+lowest and highest quarter. --gpu-on-cpu --shrink 64 tries the command without a device: those times mean nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import time
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+FIRST_CALL = """
+import time; begin = time.perf_counter()
+import cupy, gconv
+from gconv.fast_layers import conv_forward_fast
+x, w, b = (cupy.ones(s, "float32") for s in ((8, 3, 32, 32), (32, 3, 7, 7), (32,)))
+out, _ = conv_forward_fast(x, w, b, {"stride": 1, "pad": 3})
+float(out[0, 0, 0, 0])
+print(time.perf_counter() - begin)
+"""
+
+
+class Worker:
+    """A process of benchmarks.worker."""
+
+    def __init__(self, module: str, options: list[str]) -> None:
+        command = [sys.executable, "-m", "benchmarks.worker", module, *options]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        begin = self._read()
+        self.rows: list[str] = begin["rows"]
+        self.versions: dict[str, str] = begin["versions"]
+
+    def _read(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"the worker ended with exit code {self._process.wait()}")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def measure(self, row: str, samples: int) -> dict[str, Any]:
+        """Return what the worker measured of a row."""
+        assert self._process.stdin is not None
+        print(json.dumps({"row": row, "samples": samples}), file=self._process.stdin, flush=True)
+        return self._read()
+
+    def close(self) -> None:
+        """End the process."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        self._process.wait(timeout=60)
+
+
+def peers_of(row: str, peer_rows: list[str]) -> list[str]:
+    """Return the peer's rows that a row of ours is compared with."""
+    plain = re.sub(r", (no )?graph$", "", row)
+    return [name for name in peer_rows if name == plain or name.startswith(f"{plain} [")]
+
+
+def summary(blocks: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return one measurement of several blocks."""
+    wrong = [block["error"] for block in blocks if "error" in block]
+    if wrong:
+        return {"error": wrong[0]}
+    times = sorted(t for block in blocks for t in block["ms"])
+    quarter = len(times) // 4
+    return {
+        "median_ms": statistics.median(times),
+        "quarter_ms": [times[quarter], times[-1 - quarter]],
+        "samples": len(times),
+        "bytes": blocks[0]["bytes"],
+        "flops": blocks[0]["flops"],
+    }
+
+
+def measure_all(ours: Worker, peer: Worker | None, rounds: int, samples: int, deadline: float) -> dict[str, Any]:
+    """Measure every row, the two libraries in turn, until the time is used up."""
+    results: dict[str, Any] = {}
+    for row in ours.rows:
+        if time.monotonic() > deadline:
+            print(f"out of time before {row}", file=sys.stderr)
+            break
+        others = peers_of(row, peer.rows) if peer else []
+        blocks: dict[str, list[dict[str, Any]]] = {name: [] for name in ("gconv", *others)}
+        for _ in range(rounds):
+            blocks["gconv"].append(ours.measure(row, samples))
+            for name in others:
+                if peer is not None:
+                    blocks[name].append(peer.measure(name, samples))
+                    time.sleep(0.01)
+        results[row] = {name: summary(found) for name, found in blocks.items()}
+        print(line(row, results), flush=True)
+    return results
+
+
+def line(row: str, results: dict[str, Any]) -> str:
+    """Return a row of the table: time, share of the ceilings, ratio to each peer (above 1: gconv is faster)."""
+    mine = results[row]["gconv"]
+    if "error" in mine:
+        return f"| {row} | failed: {mine['error']} | | |"
+    seconds, shares = mine["median_ms"] / 1e3, []
+    for unit, ceiling in (("bytes", "ceiling: copy"), ("flops", "ceiling: float32 product")):
+        top = results.get(ceiling, {}).get("gconv", {})
+        if mine[unit] and top.get("median_ms"):
+            rate = mine[unit] / seconds
+            best = top[unit] / (top["median_ms"] / 1e3)
+            shares.append(f"{rate / 1e12:.2f} T{'B' if unit == 'bytes' else 'FLOP'}/s, {rate / best:.0%}")
+    ratios = []
+    for name, other in results[row].items():
+        if name != "gconv" and "median_ms" in other:
+            variant = re.search(r"\[(.*)\]", name)
+            ratios.append(f"{other['median_ms'] / mine['median_ms']:.2f}{f' ({variant[1]})' if variant else ''}")
+    low, high = mine["quarter_ms"]
+    time_text = f"{mine['median_ms']:.4f} ({low:.4f} to {high:.4f})"
+    return f"| {row} | {time_text} | {'; '.join(shares)} | {', '.join(ratios) or 'not measured'} |"
+
+
+def first_calls(count: int) -> list[float]:
+    """Return the seconds of import and first convolution in fresh processes, after one that fills the disk cache."""
+    seconds = []
+    for _ in range(count + 1):
+        done = subprocess.run([sys.executable, "-c", FIRST_CALL], capture_output=True, text=True, check=True)
+        seconds.append(float(done.stdout))
+    return seconds[1:]
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("results"))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--samples", type=int, default=7, help="in each block")
+    parser.add_argument("--minutes", type=float, default=4.0, help="no row is begun after that")
+    parser.add_argument("--shrink", type=int, default=1)
+    parser.add_argument("--gpu-on-cpu", action="store_true")
+    parser.add_argument("--no-peer", action="store_true")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    os.environ["GCONV_BACKEND"] = "gpu"
+    deadline = time.monotonic() + 60 * options.minutes
+    extra = [f"--shrink={options.shrink}", *(["--gpu-on-cpu"] if options.gpu_on_cpu else [])]
+    ours = Worker("benchmarks.gpu_rows", extra)
+    with_peer = not (options.no_peer or options.gpu_on_cpu) and importlib.util.find_spec("torch")
+    peer = Worker("benchmarks.gpu_torch", []) if with_peer else None
+    versions = {"date": date.today().isoformat(), **ours.versions, **(peer.versions if peer else {})}
+    header = "| row | ms, median (middle half) | of the ceilings | PyTorch's time / gconv's |\n|---|---|---|---|"
+    print("\n".join(f"{name}: {value}" for name, value in versions.items()), f"\n{header}", flush=True)
+    results = measure_all(ours, peer, options.rounds, options.samples, deadline)
+    for worker in (ours, peer):
+        if worker is not None:
+            worker.close()
+    fresh = [] if options.gpu_on_cpu else first_calls(3)
+    if fresh:
+        print(f"first call in a fresh process, warm disk cache: {statistics.median(fresh):.2f} s")
+    table = "\n".join([header, *(line(row, results) for row in results)])
+    texts = {
+        "gpu.json": json.dumps({"versions": versions, "rows": results, "first_call_s": fresh}, indent=1),
+        "gpu.txt": "\n".join([*(f"{n}: {v}" for n, v in versions.items()), table, f"first call: {fresh} s", ""]),
+    }
+    for name, text in texts.items():
+        (options.out / name).write_text(text)
+
+
+if __name__ == "__main__":
+    main()
