@@ -51,8 +51,8 @@ KINDS = ("off-by-one", "missing barrier", "wrong stride", "swapped index", "drop
 EQUIVALENT: list[tuple[str, str, str, str]] = []
 
 # Whose tests are run for what .cu files share.
-TESTED_BY = {"common": "max_pool", "gemm": "conv", "conv_geometry": "conv", "reduce": "losses", "channels": "batchnorm",
-             "tensors": "optim"}  # fmt: skip
+TESTED_BY = {"common": ["max_pool", "im2col"], "gemm": ["affine", "conv"], "conv_geometry": ["im2col", "conv"],
+             "reduce": ["losses", "batchnorm"], "channels": ["batchnorm", "groupnorm"], "tensors": ["optim"]}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,13 @@ def mutated(mutant):
     return line.strip(" \\"), (line[: mutant.column] + mutant.after + line[end:]).strip(" \\")
 
 
-def run(test, mutant, folder):
+def tests_of(file):
+    """Return the test files for a source file."""
+    stem = file.split(".")[0]
+    return [f"tests/gpu/test_{name}.py" for name in TESTED_BY.get(stem, [stem])]
+
+
+def run(tests, mutant, folder):
     """Return "killed", "survived" or "does not compile"."""
     shutil.copytree(SOURCES, folder, dirs_exist_ok=True)
     if mutant is not None:
@@ -142,7 +148,7 @@ def run(test, mutant, folder):
         lines[mutant.line - 1] = line[: mutant.column] + mutant.after + line[end:]
         path.write_text("\n".join(lines) + "\n")
     command = [sys.executable, "-m", "pytest", "-x", "-q", "--gpu-on-cpu", "--kernel-sources", str(folder),
-               "-p", "no:cacheprovider", "--timeout", "60", f"tests/gpu/test_{test}.py"]  # fmt: skip
+               "-p", "no:cacheprovider", "--timeout", "60", *tests]  # fmt: skip
     environment = {**os.environ, "GCONV_BACKEND": "gpu"}
     done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
     if "compile error" in done.stdout:
@@ -152,14 +158,13 @@ def run(test, mutant, folder):
 
 def break_definition(definition, seed):
     """Return [(mutant, outcome)] of five mutants that compile, or of as many as there are."""
-    stem = definition.file.split(".")[0]
     known = {(file, before, after) for file, before, after, _ in EQUIVALENT}
     outcomes = []
     with tempfile.TemporaryDirectory() as folder:
         for mutant in draw(definition, random.Random(f"{seed} {definition.file} {definition.name}")):
             if (mutant.file, *mutated(mutant)) in known:
                 continue
-            outcome = run(TESTED_BY.get(stem, stem), mutant, Path(folder, "cuda"))
+            outcome = run(tests_of(definition.file), mutant, Path(folder, "cuda"))
             if outcome != "does not compile":
                 outcomes.append((mutant, outcome))
             if len(outcomes) == 5:
@@ -174,10 +179,10 @@ def main():
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    for test in {TESTED_BY.get(file.split(".")[0], file.split(".")[0]) for file in options.files}:
-        with tempfile.TemporaryDirectory() as folder:
-            if run(test, None, Path(folder, "cuda")) != "survived":
-                sys.exit(f"tests/gpu/test_{test}.py fails on the unbroken sources")
+    tests = sorted({test for file in options.files for test in tests_of(file)})
+    with tempfile.TemporaryDirectory() as folder:
+        if run(tests, None, Path(folder, "cuda")) != "survived":
+            sys.exit(f"the tests fail on the unbroken sources: {' '.join(tests)}")
     work = [definition for file in options.files for definition in definitions(SOURCES / file)]
     totals, survivors = Counter(), []
     print("| file | broken | mutants | noticed |\n|---|---|---|---|", flush=True)
@@ -188,12 +193,13 @@ def main():
             totals.update(f"{mutant.kind}: {outcome}" for mutant, outcome in outcomes)
             survivors += [mutant for mutant, outcome in outcomes if outcome == "survived"]
             print(f"| {definition.file} | `{definition.name}` | {len(outcomes)} | {killed} |", flush=True)
+            for mutant, outcome in outcomes:
+                if outcome == "survived":
+                    before, after = mutated(mutant)
+                    print(f"  survived: {mutant.kind}, line {mutant.line}\n    - {before}\n    + {after}", flush=True)
     print(f"{totals['killed']} of {totals['mutants']} mutants of {len(work)} definitions were noticed")
     for kind in KINDS:
         print(f"  {kind}: {totals[kind + ': killed']} of {totals[kind + ': killed'] + totals[kind + ': survived']}")
-    for mutant in survivors:
-        before, after = mutated(mutant)
-        print(f"survived: {mutant.kind}, {mutant.file}:{mutant.line}\n  - {before}\n  + {after}", flush=True)
     sys.exit(1 if survivors else 0)
 
 

@@ -36,7 +36,7 @@ def info() -> None:
     rows = {
         "gconv": __version__,
         "Python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
-        "packages": ", ".join(f"{name} {_version(name)}" for name in (*PACKAGES, *CUPY)),
+        "packages": ", ".join(f"{name} {_version(name)}" for name in PACKAGES),
         **{f"backend {name}": unavailable_reason(name) or _ready(name) for name in NAMES},
         "default backend": get_backend().name,
         "kernels": "compiled" if COMPILED else "missing: NumPy alone; install a C++ compiler, then gconv again",
