@@ -27,7 +27,7 @@ def pytest_addoption(parser):
     parser.addoption(
         "--emulated-blocks",
         type=int,
-        default=4000,
+        default=1500,
         help="with --gpu-on-cpu: how many thread blocks one test may run before it is skipped as too slow",
     )
     parser.addoption("--kernel-sources", type=Path, help="take the CUDA sources from this folder")

@@ -16,6 +16,15 @@ def pytest_collection_modifyitems(items):
                 item.add_marker(skip)
 
 
+@pytest.fixture(autouse=True)
+def emulator_budget(request):
+    """These tests are small, and all of them are to run."""
+    if request.config.getoption("--gpu-on-cpu"):
+        from cuda_on_cpu import cupy_host
+
+        cupy_host.settings["blocks"] = 1 << 62
+
+
 @pytest.fixture
 def gpu():
     return gconv.get_backend()
