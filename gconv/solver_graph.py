@@ -84,7 +84,7 @@ class StepGraphs:
             xp = self._backend.xp
             self._indices = xp.zeros((MAX_QUEUED, self._minibatch_size()), np.int64)
             self._table = xp.zeros((MAX_QUEUED, 4))
-            self._recorder = GraphRecorder(self._backend)
+            self._recorder = GraphRecorder()
 
     def _minibatch_size(self) -> int:
         solver = self._solver

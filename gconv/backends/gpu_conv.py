@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 
 import cupy
 
@@ -13,9 +14,19 @@ from gconv.backends.gpu_memory import names_memory
 from gconv.backends.gpu_plan import COLUMN_BYTES, Plan, blocks_for, plan_product, unrolls_columns
 from gconv.shapes import output_size
 
-__all__ = ["GpuConvolution"]
+__all__ = ["BLOCK", "GpuConvolution", "capture", "ready"]
 
 BLOCK = (256,)
+MAX_GRID_Y = 65535  # CUDA's limit
+
+
+class Capture(threading.local):
+    """Whether this thread is capturing a graph: CuPy refuses cuBLAS then."""
+
+    running = False
+
+
+capture = Capture()
 
 
 def ready(x: Array) -> Array:
@@ -25,9 +36,6 @@ def ready(x: Array) -> Array:
 
 class GpuConvolution(Backend):
     """The part of GpuBackend whose work is matrix products and windows."""
-
-    # While a step is captured: CuPy refuses cuBLAS then.
-    capturing = False
 
     @names_memory
     def im2col(self, x: Array, field: Pair, stride: Pair, pad: Pair) -> Array:
@@ -58,7 +66,7 @@ class GpuConvolution(Backend):
         out = cupy.empty((x.shape[0], f, *geometry[-2:]), x.dtype)
         if not out.size:
             return out
-        if unrolls_columns(f) and not self.capturing:
+        if unrolls_columns(f) and not capture.running:
             self._unrolled_forward(x, w, b, stride, pad, out)
             return cupy.maximum(out, 0, out=out) if with_relu else out
         taps, pixels = math.prod(w.shape[1:]), out.size // f
@@ -73,7 +81,7 @@ class GpuConvolution(Backend):
         """Sum the filters' gradient over splits of the pixels, in a fixed order; gather the input's."""
         dout, x, w = ready(dout), ready(x), ready(w)
         f, taps = w.shape[0], math.prod(w.shape[1:])
-        if unrolls_columns(f) and not self.capturing:
+        if unrolls_columns(f) and not capture.running:
             return self._unrolled_backward(dout, x, w, stride, pad, input_grad)
         geometry = _geometry(x.shape, w.shape[2:], stride, pad)
         dw, db = cupy.empty(w.shape, w.dtype), cupy.empty(f, w.dtype)
@@ -92,7 +100,7 @@ class GpuConvolution(Backend):
             # the largest class of pixels: a class has every stride-th row and column
             largest = n * -(-h // stride[0]) * -(-width // stride[1])
             plan = plan_product(c, largest, f * w.shape[2] * w.shape[3], x.itemsize, splits=False)
-            classes = min(stride[0] * stride[1], 65535)
+            classes = min(stride[0] * stride[1], MAX_GRID_Y)
             _product("conv", "conv_input_gradient", plan._replace(splits=classes), dout, w, dx, f, largest, *geometry)
         return dx, dw, db
 
@@ -158,7 +166,7 @@ class GpuConvolution(Backend):
     ) -> tuple[Array, Array]:
         """Do 2 x 2 pooling in the convolution's own kernel, any other in a second one."""
         f = w.shape[0]
-        if window != (2, 2) or pool_stride != (2, 2) or (unrolls_columns(f) and not self.capturing):
+        if window != (2, 2) or pool_stride != (2, 2) or (unrolls_columns(f) and not capture.running):
             activation = self._conv_forward(x, w, b, stride, pad, with_relu=False)
             return self._max_pool_forward(activation, window, pool_stride, with_relu=True)
         geometry = _geometry(x.shape, w.shape[2:], stride, pad)

@@ -7,6 +7,8 @@ from typing import Any
 
 import cupy
 
+from gconv.backends.gpu_conv import capture
+
 __all__ = ["GraphRecorder"]
 
 
@@ -16,13 +18,9 @@ class GraphRecorder:
     A replay writes to the temporary arrays' addresses again: in CuPy's common pool these would by then belong to
     other arrays. The graphs are valid as long as the recorder lives.
 
-    Parameters
-    ----------
-    backend : GpuBackend
     """
 
-    def __init__(self, backend: Any) -> None:
-        self._backend = backend
+    def __init__(self) -> None:
         self._pool = cupy.cuda.MemoryPool()
         self._stream = cupy.cuda.Stream(non_blocking=True)
 
@@ -36,14 +34,14 @@ class GraphRecorder:
         """
         with cupy.cuda.using_allocator(self._pool.malloc), self._stream:
             self._stream.begin_capture()
-            self._backend.capturing = True
+            capture.running = True
             try:
                 work()
             except BaseException:
                 self._abandon()
                 raise
             finally:
-                self._backend.capturing = False
+                capture.running = False
             return self._stream.end_capture()
 
     def _abandon(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -31,13 +32,17 @@ CONTROL = np.dtype([(name, np.uintp) for name in ("table", "step", "stopped")] +
 Arrays = Sequence[Array]
 
 
+class _Control(threading.local):
+    """Device arrays that a thread's updates read: scalars, their row, the flag that stops all updates."""
+
+    arrays: tuple[Array | None, Array | None, Array | None] = (None, None, None)
+
+
 class GpuTraining(Backend):
     """The part of GpuBackend that a training step needs around its layers."""
 
-    # Device arrays that update kernels read: a table of scalars and its row, and the flag that stops all updates.
-    _table: Array | None = None
-    _step: Array | None = None
-    _stopped: Array | None = None
+    def __init__(self) -> None:
+        self._control = _Control()
 
     @contextmanager
     def controlled(self, stopped: Array, table: Array | None = None, step: Array | None = None) -> Iterator[None]:
@@ -49,12 +54,11 @@ class GpuTraining(Backend):
         table : float64 array, shape (steps, 4)
             As ``sgd_scalars`` or ``adam_scalars`` give them; the scalars given to the step are then not used.
         """
-        before = self._stopped, self._table, self._step
-        self._stopped, self._table, self._step = stopped, table, step
+        before, self._control.arrays = self._control.arrays, (table, step, stopped)
         try:
             yield
         finally:
-            self._stopped, self._table, self._step = before
+            self._control.arrays = before
 
     def sgd_step(self, ws: Arrays, dws: Arrays, learning_rate: float, outs: Arrays) -> None:
         """Update all parameters in one launch."""
@@ -119,7 +123,7 @@ class GpuTraining(Backend):
         rest: tuple[Any, ...] = (),
     ) -> None:
         control = np.zeros(1, CONTROL)
-        for name, array in (("table", self._table), ("step", self._step), ("stopped", self._stopped)):
+        for name, array in zip(("table", "step", "stopped"), self._control.arrays, strict=True):
             control[name] = 0 if array is None else array.data.ptr
         control["values"][0, : len(scalars)] = scalars
         written = [outs, *(arrays for arrays in (firsts, seconds) if arrays is not None)]

@@ -136,9 +136,10 @@ struct PixelClass {
     __device__ static void along(index_t size, index_t field, index_t stride, index_t pad, index_t mine,
                                  index_t& first, index_t& count, index_t& taps, index_t& out) {
         first = ((mine - pad) % stride + stride) % stride;
-        count = first < size ? (size - first + stride - 1) / stride : 0;
-        taps = mine < field ? (field - mine + stride - 1) / stride : 0;
-        out = (first + pad - mine) / stride;
+        // first and mine are below the stride, so these are 0 and not negative where there are none
+        count = (size - first + stride - 1) / stride;
+        taps = (field - mine + stride - 1) / stride;
+        out = (first + pad) / stride;
     }
     __device__ index_t pixels() const { return g.n * rows * columns; }
     __device__ index_t depth() const { return filters * taps_y * taps_x; }
@@ -214,13 +215,13 @@ CONV_INPUT_GRADIENT(conv_input_gradient_square, SquareTile)
 CONV_INPUT_GRADIENT(conv_input_gradient_large, LargeTile)
 
 // Convolution, bias, ReLU and max pooling of 2 x 2 windows with stride 2 in one kernel. The columns are ordered
-// (n, pooled row, pooled column, row in window, column in window): the 4 that one thread holds are a window.
+// (n, pooled row, pooled column, row in window, column in window): the 4 that one thread holds are a window. Columns
+// past the last belong to images past the last, which window_of knows.
 struct PooledPixels : WindowPixels {
     index_t pool_h, pool_w;
     __device__ PooledPixels(const real* x_, const Geometry& geometry, index_t pool_h_, index_t pool_w_)
         : WindowPixels{x_, geometry}, pool_h(pool_h_), pool_w(pool_w_) {}
     __device__ Point place(index_t q) const {
-        if (q >= g.n * pool_h * pool_w * 4) return outside();
         index_t x, y;
         const index_t image = divide(divide(q / 4, pool_w, x), pool_h, y);
         return window_of(g, (image * g.out_h + 2 * y + q % 4 / 2) * g.out_w + 2 * x + q % 2);

@@ -65,6 +65,15 @@ def test_gradients(gpu, put, force, rng, case, tile, splits):
     assert gpu.conv_backward(*put(dout, x, w), stride, pad, input_grad=False)[0] is None
 
 
+def test_more_classes_than_a_grid_has_rows(gpu, put, monkeypatch, rng):
+    from gconv.backends import gpu_conv
+
+    monkeypatch.setattr(gpu_conv, "MAX_GRID_Y", 2)
+    x, w, dout = rng.standard_normal((1, 2, 7, 9)), rng.standard_normal((3, 2, 3, 3)), rng.standard_normal((1, 3, 2, 3))
+    dx = gpu.conv_backward(*put(dout, x, w), (3, 3), (0, 0))[0]
+    assert_close(dx, loops.conv_backward(dout, x, w, (3, 3), (0, 0))[0], 27)
+
+
 def test_more_classes_of_pixels_than_taps(gpu, put, rng):
     x, w = rng.standard_normal((1, 2, 7, 9)), rng.standard_normal((3, 2, 2, 2))
     dout = rng.standard_normal((1, 3, 2, 2))
