@@ -102,7 +102,7 @@ def device(x: Any) -> cupy.ndarray:
     return a
 
 
-def _like(x: np.ndarray) -> cupy.ndarray:
+def _like(x: Any) -> cupy.ndarray:
     x = np.asarray(x)
     axes = range(x.ndim) if x.flags.c_contiguous else sorted(range(x.ndim), key=lambda i: -abs(x.strides[i]))
     return cupy.empty([x.shape[i] for i in axes], x.dtype).transpose(*np.argsort(axes).tolist())
@@ -197,13 +197,13 @@ class _RawModule:
         self._source = code, tuple(options)
         self._module: Module | None = None
 
-    def compile(self) -> None:
+    def compile(self) -> Module:
         if self._module is None:
-            self._module = Module(*self._source, checked=settings["checked"], allocation=allocation)
+            self._module = Module(*self._source, checked=bool(settings["checked"]), allocation=allocation)
+        return self._module
 
     def get_function(self, name: str) -> _Function:
-        self.compile()
-        return _Function(self._module.get_function(name))
+        return _Function(self.compile().get_function(name))
 
 
 UFUNCS = "add subtract multiply divide exp log sqrt maximum minimum abs where"

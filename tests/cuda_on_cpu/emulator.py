@@ -182,7 +182,7 @@ class Kernel:
         def thread(number: int) -> tuple[int, int, int]:
             return number % block[0], number // block[0] % block[1], number // (block[0] * block[1])
 
-        text = f"{report.text.decode()}: block {report.block} thread {thread(report.thread)}"
+        text: str = f"{report.text.decode()}: block {report.block} thread {thread(report.thread)}"
         if report.code:
             text += f" at {self._source_line(report.code)}"
         elif report.line:
