@@ -143,7 +143,15 @@ def test_an_unknown_backend_in_the_environment(tmp_path):
 @pytest.mark.skipif(os.name == "nt", reason="no SIGINT to send to a child")
 def test_ctrl_c_keeps_the_best_weights(tmp_path):
     command = [*COMMAND, "train", "--epochs", "5000", "--out", "run", *SMALL]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # a shell's background jobs, and what they start, ignore the signal
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     deadline = time.monotonic() + 60
     while not (tmp_path / "run" / "checkpoints" / "run_epoch_4.safetensors").exists():
         assert time.monotonic() < deadline

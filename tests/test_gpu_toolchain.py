@@ -190,7 +190,7 @@ CASES = [
         lambda: fake_cupy(nvrtc_error="libnvrtc.so.13 not found"),
         ["cupy-cuda13x"],
         True,
-        r"NVRTC, which compiles the kernels, is missing .*pip install 'cupy-cuda13x\[ctk\]'",
+        r"NVRTC, which compiles the kernels, is missing .*pip install -U 'cupy-cuda13x\[ctk\]'",
     ),
 ]
 

@@ -112,7 +112,7 @@ def _compiler_problem(cupy: Any) -> str | None:
         cupy.cuda.nvrtc.getVersion()
     except (AttributeError, ImportError, RuntimeError, OSError) as error:
         major = cupy.cuda.runtime.runtimeGetVersion() // 1000
-        return f"NVRTC, which compiles the kernels, is missing ({error}): pip install 'cupy-cuda{major}x[ctk]'"
+        return f"NVRTC, which compiles the kernels, is missing ({error}): pip install -U 'cupy-cuda{major}x[ctk]'"
     return None
 
 

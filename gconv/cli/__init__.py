@@ -18,7 +18,7 @@ __all__ = ["main"]
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="gconv")
 def gconv() -> None:
-    """Convolutional networks on NumPy arrays: train one, evaluate it, see what this machine offers."""
+    """Convolutional networks on NumPy or CuPy arrays: train one, evaluate it, see what this machine offers."""
 
 
 for command in (train, evaluate, info):

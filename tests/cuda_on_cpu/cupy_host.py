@@ -11,6 +11,7 @@ import bisect
 import ctypes
 import functools
 import math
+import types
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -244,6 +245,7 @@ def install() -> None:
     cupy.lib.stride_tricks.sliding_window_view = _windows(cupy.lib.stride_tricks.sliding_window_view)
     cupy.RawModule = _RawModule
     cupy.ElementwiseKernel = cupy.ReductionKernel = _refuse
+    cupy.cuda.nvrtc = types.SimpleNamespace(getVersion=lambda: (0, 0))  # g++ compiles here
     cupy.cuda.MemoryPool = MemoryPool
     streams.install(_current_allocator)
     runtime = cupy.cuda.runtime
