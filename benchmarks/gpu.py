@@ -21,6 +21,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from gconv.backends import unavailable_reason
+
 FIRST_CALL = """
 import time; begin = time.perf_counter()
 import cupy, gconv
@@ -85,20 +87,20 @@ def summary(blocks: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def measure_all(ours: Worker, peer: Worker | None, rounds: int, samples: int, deadline: float) -> dict[str, Any]:
-    """Measure every row, the two libraries in turn, until the time is used up."""
+def measure_all(ours: Worker, peer: Worker | None, options: argparse.Namespace, deadline: float) -> dict[str, Any]:
+    """Measure the rows, the two libraries in turn, until the time is used up."""
     results: dict[str, Any] = {}
-    for row in ours.rows:
+    for row in [row for row in ours.rows if re.search(options.rows, row)]:
         if time.monotonic() > deadline:
             print(f"out of time before {row}", file=sys.stderr)
             break
         others = peers_of(row, peer.rows) if peer else []
         blocks: dict[str, list[dict[str, Any]]] = {name: [] for name in ("gconv", *others)}
-        for _ in range(rounds):
-            blocks["gconv"].append(ours.measure(row, samples))
+        for _ in range(options.rounds):
+            blocks["gconv"].append(ours.measure(row, options.samples))
             for name in others:
                 if peer is not None:
-                    blocks[name].append(peer.measure(name, samples))
+                    blocks[name].append(peer.measure(name, options.samples))
                     time.sleep(0.01)
         results[row] = {name: summary(found) for name, found in blocks.items()}
         print(line(row, results), flush=True)
@@ -146,7 +148,11 @@ def main() -> None:
     parser.add_argument("--shrink", type=int, default=1)
     parser.add_argument("--gpu-on-cpu", action="store_true")
     parser.add_argument("--no-peer", action="store_true")
+    parser.add_argument("--rows", default="", help="a regular expression: only rows that it finds")
     options = parser.parse_args()
+    reason = None if options.gpu_on_cpu else unavailable_reason("gpu")
+    if reason:
+        parser.error(reason)
     options.out.mkdir(parents=True, exist_ok=True)
     os.environ["GCONV_BACKEND"] = "gpu"
     deadline = time.monotonic() + 60 * options.minutes
@@ -157,7 +163,7 @@ def main() -> None:
     versions = {"date": date.today().isoformat(), **ours.versions, **(peer.versions if peer else {})}
     header = "| row | ms, median (middle half) | of the ceilings | PyTorch's time / gconv's |\n|---|---|---|---|"
     print("\n".join(f"{name}: {value}" for name, value in versions.items()), f"\n{header}", flush=True)
-    results = measure_all(ours, peer, options.rounds, options.samples, deadline)
+    results = measure_all(ours, peer, options, deadline)
     for worker in (ours, peer):
         if worker is not None:
             worker.close()

@@ -6,7 +6,9 @@ and FLOPs are the fewest that the operation needs, 0 where none are counted.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from functools import cache
 from itertools import cycle
 from typing import Any
 
@@ -25,8 +27,18 @@ Row = tuple[Callable[[], Any], float, float]
 
 
 def normal(*shape: int, scale: float = 1.0) -> Any:
-    """Return float32 values on the device."""
-    return cupy.asarray((np.random.default_rng(sum(shape)).standard_normal(shape) * scale).astype(np.float32))
+    """Return float32 values on the device: four million drawn on the host, over and over."""
+    size = math.prod(shape)
+    drawn = cupy.asarray(_drawn(min(size, 1 << 22))) * np.float32(scale)
+    values = cupy.empty(size, np.float32)
+    for begin in range(0, size, drawn.size):
+        values[begin : begin + drawn.size] = drawn[: size - begin]
+    return values.reshape(shape)
+
+
+@cache
+def _drawn(size: int) -> Any:
+    return np.random.default_rng(0).standard_normal(size).astype(np.float32)
 
 
 def convolution(name: str, backward: bool, shrink: int) -> Row:
@@ -45,16 +57,20 @@ def convolution(name: str, backward: bool, shrink: int) -> Row:
     return lambda: conv_backward_fast(dout, (next(turns), w, b, param)), 2 * size, 2 * flops
 
 
+def data_set(train: int, val: int) -> dict[str, Any]:
+    """Return random images and labels on the device."""
+    labels = cupy.asarray(np.random.default_rng(0).integers(10, size=max(train, val)))
+    return {
+        "X_train": normal(train, 3, 32, 32),
+        "y_train": labels[:train],
+        "X_val": normal(val, 3, 32, 32),
+        "y_val": labels[:val],
+    }
+
+
 def step(batch: int, graph: bool, shrink: int) -> Row:
     """Loss, gradients and Adam of the course's network on minibatches of a data set on the device."""
-    count = 50_000 // shrink
-    rng = np.random.default_rng(0)
-    data = {
-        "X_train": rng.standard_normal((count, 3, 32, 32)).astype(np.float32),
-        "y_train": rng.integers(10, size=count),
-        "X_val": np.zeros((1, 3, 32, 32), np.float32),
-        "y_val": np.zeros(1, np.int64),
-    }
+    data = data_set(50_000 // shrink, 1)
     options: dict[str, Any] = {"update_rule": "adam", "optim_config": {"learning_rate": 1e-3}}
     model = ThreeLayerConvNet(weight_scale=1e-2, rng=0)
     solver = Solver(model, data, batch_size=batch, num_epochs=1, verbose=False, seed=0, graph=graph, **options)
@@ -72,14 +88,7 @@ def step(batch: int, graph: bool, shrink: int) -> Row:
 
 def epoch(shrink: int) -> Row:
     """One epoch of 49,000 images, batch 100, with the data set on the device and the accuracy checks at its ends."""
-    count = 49_000 // shrink
-    rng = np.random.default_rng(0)
-    data = {
-        "X_train": cupy.asarray(rng.standard_normal((count, 3, 32, 32)).astype(np.float32)),
-        "y_train": cupy.asarray(rng.integers(10, size=count)),
-        "X_val": cupy.asarray(rng.standard_normal((1000 // shrink, 3, 32, 32)).astype(np.float32)),
-        "y_val": cupy.asarray(rng.integers(10, size=1000 // shrink)),
-    }
+    data = data_set(49_000 // shrink, 1000 // shrink)
     model = ThreeLayerConvNet(weight_scale=1e-2, rng=0)
     solver = Solver(model, data, update_rule="adam", batch_size=100, num_epochs=1, verbose=False, seed=0)
     return lambda: solver.train(1), 0, 0

@@ -23,32 +23,36 @@ part() {
     return $code
 }
 
-# What is installed is what gets tested; nothing is fetched, the machine may have no network.
-part environment 120 bash -c "
-    $python -m pip install --no-deps --no-build-isolation --quiet . &&
-    cd / && $python -c 'from gconv.cli import main; main()' info; nvidia-smi; $python -m pip list 2>/dev/null"
+# What is installed is what gets tested, from another folder; the benchmarks run in this one. Nothing is fetched: the
+# machine may have no network.
+root=$PWD
+part environment 60 bash -c "
+    $python -m pip install --no-deps --no-build-isolation --quiet .
+    $python setup.py --quiet build_ext --inplace
+    cd /; $python -c 'from gconv.cli import main; main()' info; nvidia-smi; $python -m pip list 2>/dev/null"
 
 export GCONV_BACKEND=gpu
-part tests 200 "$python" -m pytest -q -p no:cacheprovider --durations=15
+suite="$python -m pytest -q -p no:cacheprovider -c $root/pyproject.toml --rootdir $root"
+part tests 170 bash -c "cd '$out' && $suite --durations=15 '$root/tests'"
 tests=$?
 
 small="test_same_bits_every_time or test_gradients or test_train_test or test_every_parameter or both_ways"
 if command -v compute-sanitizer >/dev/null; then
-    part sanitizer 100 bash -c "
+    part sanitizer 90 bash -c "
+        cd '$out'
         for tool in memcheck racecheck; do
-            timeout 48 compute-sanitizer --tool \$tool --error-exitcode 9 $python -m pytest -q -x \
-                -p no:cacheprovider tests/gpu -k '$small'
+            timeout 44 compute-sanitizer --tool \$tool --error-exitcode 9 $suite -x '$root/tests/gpu' -k '$small'
             echo \"\$tool: exit \$?\"
         done"
 else
     echo "sanitizer: not measured, compute-sanitizer is missing" | tee -a "$out/summary.txt"
 fi
 
-part benchmarks 230 "$python" -m benchmarks.gpu --out "$out" --minutes 3
+part benchmarks 170 "$python" -m benchmarks.gpu --out "$out" --minutes 2.2
 
 if [ -n "${CIFAR10:-}" ]; then
     runs=$(mktemp -d)
-    part cifar10 60 "$python" -c 'from gconv.cli import main; main()' train --data "$CIFAR10" --epochs 1 --batch-size 100 --update-rule adam \
+    part cifar10 45 "$python" -c 'from gconv.cli import main; main()' train --data "$CIFAR10" --epochs 1 --batch-size 100 --update-rule adam \
         --learning-rate 1e-3 --reg 1e-3 --out "$runs/run"
 else
     echo "cifar10: not measured, CIFAR10 is not set" | tee -a "$out/summary.txt"

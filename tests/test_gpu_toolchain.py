@@ -1,9 +1,11 @@
 """CUDA without a device: NVRTC for every GPU, CuPy's disk cache, and what `gconv info` says is missing."""
 
+import json
 import os
 import subprocess
 import sys
 import types
+from pathlib import Path
 
 import pytest
 
@@ -222,6 +224,22 @@ def test_hidden_devices_and_a_device_that_works(monkeypatch):
         gpu_diagnosis.check_gpu()
     monkeypatch.setattr(gpu_diagnosis, "_import_cupy", fake_cupy)
     gpu_diagnosis.check_gpu()
+
+
+def test_the_benchmark_command_runs_on_host_memory(tmp_path):
+    command = [sys.executable, "-m", "benchmarks.gpu", "--out", str(tmp_path), "--shrink", "2000", "--rounds", "1"]
+    rows = ["--samples", "1", "--rows", "copy|conv forward: 1x1|^sgd,|step, batch 50,"]
+    project = Path(__file__).parents[1]
+    done = subprocess.run([*command, *rows, "--gpu-on-cpu"], cwd=project, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    measured = json.loads((tmp_path / "gpu.json").read_text())["rows"]
+    assert len(measured) == 5
+    assert all(row["gconv"]["median_ms"] > 0 for row in measured.values()), measured
+    assert "| sgd, 64,000,000 values |" in (tmp_path / "gpu.txt").read_text()
+    if "gpu" not in gconv.available_backends():
+        done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+        assert done.returncode == 2
+        assert "error: the gpu backend can't run" in done.stderr
 
 
 def test_importing_gconv_loads_no_cupy():
