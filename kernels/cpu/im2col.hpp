@@ -10,7 +10,7 @@
 namespace gconv {
 
 struct Window {
-    ptrdiff_t height, width;            // of the input plane
+    ptrdiff_t height, width;  // of the input plane
     ptrdiff_t field_height, field_width;
     ptrdiff_t stride_y, stride_x;
     ptrdiff_t pad_y, pad_x;

@@ -5,7 +5,7 @@
 namespace gconv {
 
 struct Pool {
-    ptrdiff_t height, width;            // of the input plane
+    ptrdiff_t height, width;  // of the input plane
     ptrdiff_t pool_height, pool_width;
     ptrdiff_t stride_y, stride_x;
     ptrdiff_t out_height, out_width;

@@ -35,29 +35,28 @@ struct SamplesAndOnes {
 };
 
 // out (N, M) = x (N, D) w (D, M) + b; relu is 0 or 1. blockIdx: x tiles, y splits of D.
-#define AFFINE_FORWARD(name, T)                                                                                     \
-    extern "C" __global__ void __launch_bounds__(THREADS)                                                           \
-        KERNEL(name)(const real* x, const real* w, const real* b, real* out, real* partial, index_t n, index_t d,   \
-                     index_t m, index_t chunk, index_t with_relu) {                                                 \
-        gemm<T>(RowMajor(x, n, d), ColumnMajor(w, m, m), AffineOutput{{partial, n, m}, out, b, n, m, with_relu != 0}, m,\
-                split_begin(chunk), split_end(chunk, d));                                                           \
+#define AFFINE_FORWARD(name, T)                                                                                       \
+    extern "C" __global__ void __launch_bounds__(THREADS)                                                             \
+        KERNEL(name)(const real* x, const real* w, const real* b, real* out, real* partial, index_t n, index_t d,     \
+                     index_t m, index_t chunk, index_t with_relu) {                                                   \
+        gemm<T>(RowMajor(x, n, d), ColumnMajor(w, m, m), AffineOutput{{partial, n, m}, out, b, n, m, with_relu != 0}, \
+                m, split_begin(chunk), split_end(chunk, d));                                                          \
     }
 AFFINE_FORWARD(affine_forward_wide, WideTile)
 AFFINE_FORWARD(affine_forward_square, SquareTile)
 AFFINE_FORWARD(affine_forward_large, LargeTile)
 
 extern "C" __global__ void KERNEL(affine_forward_add)(const real* partial, const real* b, real* out, index_t splits,
-                                                     index_t n, index_t m, index_t with_relu) {
+                                                      index_t n, index_t m, index_t with_relu) {
     add_splits(partial, splits, n, m, AffineOutput{{nullptr, n, m}, out, b, n, m, with_relu != 0});
 }
 
 // dx (N, D) = dout (N, M) w^T; blockIdx: x tiles, y splits of M.
-#define AFFINE_INPUT_GRADIENT(name, T)                                                                              \
-    extern "C" __global__ void __launch_bounds__(THREADS)                                                           \
-        KERNEL(name)(const real* dout, const real* w, real* dx, real* partial, index_t n, index_t d, index_t m,     \
-                     index_t chunk) {                                                                               \
-        gemm<T>(RowMajor(dout, n, m), RowMajor(w, d, m), AffineOutput{{partial, n, d}, dx, nullptr, n, d, false}, d,\
-                split_begin(chunk), split_end(chunk, m));                                                           \
+#define AFFINE_INPUT_GRADIENT(name, T)                                                                               \
+    extern "C" __global__ void __launch_bounds__(THREADS) KERNEL(name)(                                              \
+        const real* dout, const real* w, real* dx, real* partial, index_t n, index_t d, index_t m, index_t chunk) {  \
+        gemm<T>(RowMajor(dout, n, m), RowMajor(w, d, m), AffineOutput{{partial, n, d}, dx, nullptr, n, d, false}, d, \
+                split_begin(chunk), split_end(chunk, m));                                                            \
     }
 AFFINE_INPUT_GRADIENT(affine_input_gradient_wide, WideTile)
 AFFINE_INPUT_GRADIENT(affine_input_gradient_square, SquareTile)
@@ -65,9 +64,8 @@ AFFINE_INPUT_GRADIENT(affine_input_gradient_large, LargeTile)
 
 // dw (D, M) = x^T dout, and below it, in row D, db; blockIdx: x tiles, y splits of N.
 #define AFFINE_WEIGHT_GRADIENT(name, T)                                                                             \
-    extern "C" __global__ void __launch_bounds__(THREADS)                                                           \
-        KERNEL(name)(const real* dout, const real* x, real* dw, real* partial, index_t n, index_t d, index_t m,     \
-                     index_t chunk) {                                                                               \
+    extern "C" __global__ void __launch_bounds__(THREADS) KERNEL(name)(                                             \
+        const real* dout, const real* x, real* dw, real* partial, index_t n, index_t d, index_t m, index_t chunk) { \
         gemm<T>(SamplesAndOnes{x, d}, ColumnMajor(dout, m, m),                                                      \
                 AffineOutput{{partial, d + 1, m}, dw, nullptr, d + 1, m, false}, m, split_begin(chunk),             \
                 split_end(chunk, n));                                                                               \
@@ -78,7 +76,7 @@ AFFINE_WEIGHT_GRADIENT(affine_weight_gradient_large, LargeTile)
 
 // The sum of split products, for both gradients: out (rows, columns).
 extern "C" __global__ void KERNEL(affine_gradient_add)(const real* partial, real* out, index_t splits, index_t rows,
-                                                      index_t columns) {
+                                                       index_t columns) {
     add_splits(partial, splits, rows, columns,
                AffineOutput{{nullptr, rows, columns}, out, nullptr, rows, columns, false});
 }

@@ -3,8 +3,8 @@
 // out[i] = data[indices[i]] for rows of so many words, any dtype copied as words of its size. With step, row *step of
 // indices (steps, rows) is used. An index outside [0, count) is a mistake of the caller, and reads nothing: zeros.
 template <class Word>
-__device__ void gather_rows(const Word* data, const long long* indices, const long long* step, Word* out,
-                            index_t rows, index_t words, index_t count) {
+__device__ void gather_rows(const Word* data, const long long* indices, const long long* step, Word* out, index_t rows,
+                            index_t words, index_t count) {
     const long long* chosen = step ? indices + *step * rows : indices;
     GRID_STRIDE(i, rows * words) {
         index_t word;
@@ -14,11 +14,11 @@ __device__ void gather_rows(const Word* data, const long long* indices, const lo
     }
 }
 
-#define GATHER_ROWS(suffix, Word)                                                                                   \
-    extern "C" __global__ void KERNEL(gather_rows##suffix)(const Word* data, const long long* indices,              \
-                                                           const long long* step, Word* out, index_t rows,          \
-                                                           index_t words, index_t count) {                          \
-        gather_rows(data, indices, step, out, rows, words, count);                                                  \
+#define GATHER_ROWS(suffix, Word)                                                                          \
+    extern "C" __global__ void KERNEL(gather_rows##suffix)(const Word* data, const long long* indices,     \
+                                                           const long long* step, Word* out, index_t rows, \
+                                                           index_t words, index_t count) {                 \
+        gather_rows(data, indices, step, out, rows, words, count);                                         \
     }
 GATHER_ROWS(_1, unsigned char)
 GATHER_ROWS(_2, unsigned short)

@@ -7,8 +7,8 @@ struct AddMoments {
 };
 
 // parts (count, C, 3); blockIdx: x channel, y part.
-extern "C" __global__ void KERNEL(batchnorm_moments_images)(const real* x, real* parts, index_t n, index_t c,
-                                                            index_t p, index_t chunk) {
+extern "C" __global__ void KERNEL(batchnorm_moments_images)(const real* x, real* parts, index_t n, index_t c, index_t p,
+                                                            index_t chunk) {
     sum_channel_images(reinterpret_cast<Moments*>(parts), n, c, p, chunk, AddMoments{x});
 }
 extern "C" __global__ void KERNEL(batchnorm_moments_vectors)(const real* x, real* parts, index_t n, index_t c,
@@ -27,8 +27,8 @@ extern "C" __global__ void KERNEL(batchnorm_statistics)(const real* parts, real*
 
 // out = gamma (x - mean) / sqrt(var + eps) + beta, for training and test mode.
 extern "C" __global__ void KERNEL(batchnorm_forward)(const real* x, const real* gamma, const real* beta,
-                                                     const real* mean, const real* var, real* out, index_t n,
-                                                     index_t c, index_t p, real eps) {
+                                                     const real* mean, const real* var, real* out, index_t n, index_t c,
+                                                     index_t p, real eps) {
     GRID_STRIDE(i, n * c * p) {
         index_t rest;
         const index_t plane = divide(i, p, rest), channel = plane % c;

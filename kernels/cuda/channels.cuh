@@ -60,24 +60,24 @@ struct AddProducts {
     }
 };
 
-#define CHANNEL_PRODUCTS(operation)                                                                                 \
-    extern "C" __global__ void KERNEL(operation##_sums_images)(                                                     \
-        const real* dout, const real* x, const real* mean, const real* var, real* parts, index_t n, index_t c,      \
-        index_t p, index_t groups, index_t chunk, real eps) {                                                       \
-        const AddProducts add{dout, x, mean, var, c, groups, eps};                                                  \
-        sum_channel_images(reinterpret_cast<SumPair*>(parts), n, c, p, chunk, add);                                 \
-    }                                                                                                               \
-    extern "C" __global__ void KERNEL(operation##_sums_vectors)(                                                    \
-        const real* dout, const real* x, const real* mean, const real* var, real* parts, index_t n, index_t c,      \
-        index_t p, index_t groups, index_t chunk, real eps) {                                                       \
-        const AddProducts add{dout, x, mean, var, c, groups, eps};                                                  \
-        sum_channel_vectors(reinterpret_cast<SumPair*>(parts), n, c, p, chunk, add);                                \
-    }                                                                                                               \
-    extern "C" __global__ void KERNEL(operation##_parameter_gradients)(const real* parts, real* dgamma,             \
-                                                                       real* dbeta, index_t c, index_t count) {     \
-        GRID_STRIDE(channel, c) {                                                                                   \
-            const SumPair sums = sum_parts(reinterpret_cast<const SumPair*>(parts), c, channel, count);             \
-            dgamma[channel] = sums.first;                                                                           \
-            dbeta[channel] = sums.second;                                                                           \
-        }                                                                                                           \
+#define CHANNEL_PRODUCTS(operation)                                                                                   \
+    extern "C" __global__ void KERNEL(operation##_sums_images)(const real* dout, const real* x, const real* mean,     \
+                                                               const real* var, real* parts, index_t n, index_t c,    \
+                                                               index_t p, index_t groups, index_t chunk, real eps) {  \
+        const AddProducts add{dout, x, mean, var, c, groups, eps};                                                    \
+        sum_channel_images(reinterpret_cast<SumPair*>(parts), n, c, p, chunk, add);                                   \
+    }                                                                                                                 \
+    extern "C" __global__ void KERNEL(operation##_sums_vectors)(const real* dout, const real* x, const real* mean,    \
+                                                                const real* var, real* parts, index_t n, index_t c,   \
+                                                                index_t p, index_t groups, index_t chunk, real eps) { \
+        const AddProducts add{dout, x, mean, var, c, groups, eps};                                                    \
+        sum_channel_vectors(reinterpret_cast<SumPair*>(parts), n, c, p, chunk, add);                                  \
+    }                                                                                                                 \
+    extern "C" __global__ void KERNEL(operation##_parameter_gradients)(const real* parts, real* dgamma, real* dbeta,  \
+                                                                       index_t c, index_t count) {                    \
+        GRID_STRIDE(channel, c) {                                                                                     \
+            const SumPair sums = sum_parts(reinterpret_cast<const SumPair*>(parts), c, channel, count);               \
+            dgamma[channel] = sums.first;                                                                             \
+            dbeta[channel] = sums.second;                                                                             \
+        }                                                                                                             \
     }

@@ -69,14 +69,12 @@ struct ConvOutput {
 };
 
 // blockIdx.x: tiles of filters by pixels.
-#define CONV_FORWARD(name, T)                                                                                       \
-    extern "C" __global__ void __launch_bounds__(THREADS)                                                           \
-        KERNEL(name)(const real* x, const real* filters, const real* b, real* out, index_t f, index_t with_relu,    \
-                     GEOMETRY) {                                                                                    \
-        const Geometry g{GEOMETRY_VALUES};                                                                          \
-        gemm<T>(RowMajor(filters, f, g.taps()), WindowPixels{x, g},                                                 \
-                ConvOutput{out, b, f, out_h * out_w, g.pixels(), with_relu != 0}, g.pixels(), 0,                    \
-                g.taps());                                                                                          \
+#define CONV_FORWARD(name, T)                                                                                   \
+    extern "C" __global__ void __launch_bounds__(THREADS) KERNEL(name)(                                         \
+        const real* x, const real* filters, const real* b, real* out, index_t f, index_t with_relu, GEOMETRY) { \
+        const Geometry g{GEOMETRY_VALUES};                                                                      \
+        gemm<T>(RowMajor(filters, f, g.taps()), WindowPixels{x, g},                                             \
+                ConvOutput{out, b, f, out_h * out_w, g.pixels(), with_relu != 0}, g.pixels(), 0, g.taps());     \
     }
 CONV_FORWARD(conv_forward_wide, WideTile)
 CONV_FORWARD(conv_forward_square, SquareTile)
@@ -100,14 +98,13 @@ struct FilterGradient {
 };
 
 // blockIdx: x tiles of filters by taps, y splits of the pixels.
-#define CONV_FILTER_GRADIENT(name, T)                                                                               \
-    extern "C" __global__ void __launch_bounds__(THREADS)                                                           \
-        KERNEL(name)(const real* dout, const real* x, real* dw, real* db, real* partial, index_t f, index_t chunk,  \
-                     GEOMETRY) {                                                                                    \
-        const Geometry g{GEOMETRY_VALUES};                                                                          \
-        gemm<T>(Upstream(dout, f, out_h * out_w), WindowTaps{x, g},                                                 \
-                FilterGradient{{partial, f, g.taps() + 1}, dw, db, f, g.taps()}, g.taps() + 1,                      \
-                split_begin(chunk), split_end(chunk, g.pixels()));                                                  \
+#define CONV_FILTER_GRADIENT(name, T)                                                                              \
+    extern "C" __global__ void __launch_bounds__(THREADS) KERNEL(name)(                                            \
+        const real* dout, const real* x, real* dw, real* db, real* partial, index_t f, index_t chunk, GEOMETRY) {  \
+        const Geometry g{GEOMETRY_VALUES};                                                                         \
+        gemm<T>(Upstream(dout, f, out_h * out_w), WindowTaps{x, g},                                                \
+                FilterGradient{{partial, f, g.taps() + 1}, dw, db, f, g.taps()}, g.taps() + 1, split_begin(chunk), \
+                split_end(chunk, g.pixels()));                                                                     \
     }
 CONV_FILTER_GRADIENT(conv_filter_gradient_wide, WideTile)
 CONV_FILTER_GRADIENT(conv_filter_gradient_square, SquareTile)
@@ -133,8 +130,8 @@ struct PixelClass {
         along(g.h, g.hh, g.stride_y, g.pad_y, class_y, first_row, rows, taps_y, first_y);
         along(g.w, g.ww, g.stride_x, g.pad_x, class_x, first_column, columns, taps_x, first_x);
     }
-    __device__ static void along(index_t size, index_t field, index_t stride, index_t pad, index_t mine,
-                                 index_t& first, index_t& count, index_t& taps, index_t& out) {
+    __device__ static void along(index_t size, index_t field, index_t stride, index_t pad, index_t mine, index_t& first,
+                                 index_t& count, index_t& taps, index_t& out) {
         first = ((mine - pad) % stride + stride) % stride;
         // first and mine are below the stride, so these are 0 and not negative where there are none
         count = (size - first + stride - 1) / stride;
@@ -200,15 +197,15 @@ struct InputGradient {
 };
 
 // blockIdx: x tiles of channels by pixels of the class, of which the largest has `columns`; y classes.
-#define CONV_INPUT_GRADIENT(name, T)                                                                                \
-    extern "C" __global__ void __launch_bounds__(THREADS)                                                           \
-        KERNEL(name)(const real* dout, const real* filters, real* dx, index_t f, index_t columns, GEOMETRY) {       \
-        const Geometry g{GEOMETRY_VALUES};                                                                          \
-        for (index_t i = (index_t)blockIdx.y; i < stride_y * stride_x; i += (index_t)gridDim.y) {                   \
-            const PixelClass pixels(g, f, i);                                                                       \
-            gemm<T>(FiltersOfClass(filters, pixels), UpstreamOfClass{dout, pixels}, InputGradient{dx, pixels},      \
-                    columns, 0, pixels.depth());                                                                    \
-        }                                                                                                           \
+#define CONV_INPUT_GRADIENT(name, T)                                                                           \
+    extern "C" __global__ void __launch_bounds__(THREADS)                                                      \
+        KERNEL(name)(const real* dout, const real* filters, real* dx, index_t f, index_t columns, GEOMETRY) {  \
+        const Geometry g{GEOMETRY_VALUES};                                                                     \
+        for (index_t i = (index_t)blockIdx.y; i < stride_y * stride_x; i += (index_t)gridDim.y) {              \
+            const PixelClass pixels(g, f, i);                                                                  \
+            gemm<T>(FiltersOfClass(filters, pixels), UpstreamOfClass{dout, pixels}, InputGradient{dx, pixels}, \
+                    columns, 0, pixels.depth());                                                               \
+        }                                                                                                      \
     }
 CONV_INPUT_GRADIENT(conv_input_gradient_wide, WideTile)
 CONV_INPUT_GRADIENT(conv_input_gradient_square, SquareTile)
@@ -250,14 +247,14 @@ struct PooledOutput {
 };
 
 // blockIdx.x: tiles of filters by the windows' pixels.
-#define CONV_RELU_POOL_FORWARD(name, T)                                                                             \
-    extern "C" __global__ void __launch_bounds__(THREADS)                                                           \
-        KERNEL(name)(const real* x, const real* filters, const real* b, real* out, unsigned char* argmax,           \
-                     index_t f, index_t pool_h, index_t pool_w, GEOMETRY) {                                         \
-        const Geometry g{GEOMETRY_VALUES};                                                                          \
-        gemm<T>(RowMajor(filters, f, g.taps()), PooledPixels(x, g, pool_h, pool_w),                                 \
-                PooledOutput{out, argmax, b, f, pool_h * pool_w, n * pool_h * pool_w},                              \
-                n * pool_h * pool_w * 4, 0, g.taps());                                                              \
+#define CONV_RELU_POOL_FORWARD(name, T)                                                                              \
+    extern "C" __global__ void __launch_bounds__(THREADS)                                                            \
+        KERNEL(name)(const real* x, const real* filters, const real* b, real* out, unsigned char* argmax, index_t f, \
+                     index_t pool_h, index_t pool_w, GEOMETRY) {                                                     \
+        const Geometry g{GEOMETRY_VALUES};                                                                           \
+        gemm<T>(RowMajor(filters, f, g.taps()), PooledPixels(x, g, pool_h, pool_w),                                  \
+                PooledOutput{out, argmax, b, f, pool_h * pool_w, n * pool_h * pool_w}, n * pool_h * pool_w * 4, 0,   \
+                g.taps());                                                                                           \
     }
 CONV_RELU_POOL_FORWARD(conv_relu_pool_forward_wide, WideTile)
 CONV_RELU_POOL_FORWARD(conv_relu_pool_forward_square, SquareTile)

@@ -4,8 +4,8 @@ struct Geometry {
     __device__ index_t pixels() const { return n * out_h * out_w; }
     __device__ index_t taps() const { return c * hh * ww; }
 };
-#define GEOMETRY                                                                                                    \
-    index_t n, index_t c, index_t h, index_t w, index_t hh, index_t ww, index_t stride_y, index_t stride_x,         \
+#define GEOMETRY                                                                                            \
+    index_t n, index_t c, index_t h, index_t w, index_t hh, index_t ww, index_t stride_y, index_t stride_x, \
         index_t pad_y, index_t pad_x, index_t out_h, index_t out_w
 #define GEOMETRY_VALUES n, c, h, w, hh, ww, stride_y, stride_x, pad_y, pad_x, out_h, out_w
 

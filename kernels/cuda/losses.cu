@@ -8,15 +8,13 @@ struct Largest {
         // NaN wins, so that a NaN score reaches the loss.
         if (other.value > value || other.value != other.value) value = other.value;
     }
-    __device__ Largest from_lane(int offset) const {
-        return Largest{__shfl_down_sync(WHOLE_WARP, value, offset)};
-    }
+    __device__ Largest from_lane(int offset) const { return Largest{__shfl_down_sync(WHOLE_WARP, value, offset)}; }
 };
 
 // losses (N,) and dx (N, C) of scores x and labels y. A label outside [0, C) makes both NaN: labels on a device are
 // not looked at beforehand, and a wrong number must not look like a right one.
-extern "C" __global__ void KERNEL(softmax_loss)(const real* x, const long long* y, real* losses, real* dx,
-                                                index_t n, index_t c) {
+extern "C" __global__ void KERNEL(softmax_loss)(const real* x, const long long* y, real* losses, real* dx, index_t n,
+                                                index_t c) {
     __shared__ real shared_value;
     for (index_t row = (index_t)blockIdx.x; row < n; row += (index_t)gridDim.x) {
         const real* scores = x + row * c;

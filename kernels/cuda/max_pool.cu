@@ -7,8 +7,8 @@ __device__ inline bool beats(real value, real best) { return value > best || (va
 // with_relu pools max(x, 0).
 template <class Place>
 __device__ void max_pool_forward(const real* x, real* out, Place* argmax, index_t planes, index_t h, index_t w,
-                                 index_t window_h, index_t window_w, index_t stride_y, index_t stride_x,
-                                 index_t out_h, index_t out_w, bool with_relu) {
+                                 index_t window_h, index_t window_w, index_t stride_y, index_t stride_x, index_t out_h,
+                                 index_t out_w, bool with_relu) {
     GRID_STRIDE(i, planes * out_h * out_w) {
         index_t column, row;
         const index_t plane = divide(divide(i, out_w, column), out_h, row);
@@ -48,18 +48,17 @@ __device__ void max_pool_backward(const real* dout, const Place* argmax, const r
     }
 }
 
-#define MAX_POOL(suffix, Place)                                                                                     \
-    extern "C" __global__ void KERNEL(max_pool_forward##suffix)(                                                    \
-        const real* x, real* out, Place* argmax, index_t planes, index_t h, index_t w, index_t window_h,            \
-        index_t window_w, index_t stride_y, index_t stride_x, index_t out_h, index_t out_w, index_t with_relu) {    \
-        max_pool_forward(x, out, argmax, planes, h, w, window_h, window_w, stride_y, stride_x, out_h, out_w,        \
-                         with_relu != 0);                                                                           \
-    }                                                                                                               \
-    extern "C" __global__ void KERNEL(max_pool_backward##suffix)(                                                   \
-        const real* dout, const Place* argmax, const real* out, real* dx, index_t planes, index_t h, index_t w,     \
-        index_t window_h, index_t window_w, index_t stride_y, index_t stride_x, index_t out_h, index_t out_w) {     \
-        max_pool_backward(dout, argmax, out, dx, planes, h, w, window_h, window_w, stride_y, stride_x, out_h,       \
-                          out_w);                                                                                   \
+#define MAX_POOL(suffix, Place)                                                                                       \
+    extern "C" __global__ void KERNEL(max_pool_forward##suffix)(                                                      \
+        const real* x, real* out, Place* argmax, index_t planes, index_t h, index_t w, index_t window_h,              \
+        index_t window_w, index_t stride_y, index_t stride_x, index_t out_h, index_t out_w, index_t with_relu) {      \
+        max_pool_forward(x, out, argmax, planes, h, w, window_h, window_w, stride_y, stride_x, out_h, out_w,          \
+                         with_relu != 0);                                                                             \
+    }                                                                                                                 \
+    extern "C" __global__ void KERNEL(max_pool_backward##suffix)(                                                     \
+        const real* dout, const Place* argmax, const real* out, real* dx, index_t planes, index_t h, index_t w,       \
+        index_t window_h, index_t window_w, index_t stride_y, index_t stride_x, index_t out_h, index_t out_w) {       \
+        max_pool_backward(dout, argmax, out, dx, planes, h, w, window_h, window_w, stride_y, stride_x, out_h, out_w); \
     }
 MAX_POOL(, unsigned char)
 MAX_POOL(_wide, int)

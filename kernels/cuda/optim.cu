@@ -6,7 +6,7 @@
 #include "tensors.cuh"
 
 struct Control {
-    const double* table;      // (steps, 4), or null
+    const double* table;  // (steps, 4), or null
     const long long* step;
     const long long* stopped;
     double values[4];
@@ -29,8 +29,8 @@ extern "C" __global__ void KERNEL(sgd)(const __grid_constant__ Tensors t, const 
     for_each_value(t, [&](int item, long long i) { t.out[item][i] = t.w[item][i] - s.rate * t.gradient[item][i]; });
 }
 
-extern "C" __global__ void KERNEL(momentum)(const __grid_constant__ Tensors t, const __grid_constant__ Control control, real momentum,
-                                            index_t nesterov) {
+extern "C" __global__ void KERNEL(momentum)(const __grid_constant__ Tensors t, const __grid_constant__ Control control,
+                                            real momentum, index_t nesterov) {
     if (!goes_on(control)) return;
     const Scalars s = scalars(control);
     for_each_value(t, [&](int item, long long i) {
@@ -41,8 +41,8 @@ extern "C" __global__ void KERNEL(momentum)(const __grid_constant__ Tensors t, c
     });
 }
 
-extern "C" __global__ void KERNEL(rmsprop)(const __grid_constant__ Tensors t, const __grid_constant__ Control control, real decay, real keep,
-                                           real epsilon) {
+extern "C" __global__ void KERNEL(rmsprop)(const __grid_constant__ Tensors t, const __grid_constant__ Control control,
+                                           real decay, real keep, real epsilon) {
     if (!goes_on(control)) return;
     const Scalars s = scalars(control);
     for_each_value(t, [&](int item, long long i) {
@@ -54,8 +54,8 @@ extern "C" __global__ void KERNEL(rmsprop)(const __grid_constant__ Tensors t, co
 }
 
 // rate: learning_rate / (1 - beta1^t); second: 1 / (1 - beta2^t); third: learning_rate * weight_decay.
-extern "C" __global__ void KERNEL(adam)(const __grid_constant__ Tensors t, const __grid_constant__ Control control, real beta1, real keep1,
-                                        real beta2, real keep2, real epsilon) {
+extern "C" __global__ void KERNEL(adam)(const __grid_constant__ Tensors t, const __grid_constant__ Control control,
+                                        real beta1, real keep1, real beta2, real keep2, real epsilon) {
     if (!goes_on(control)) return;
     const Scalars s = scalars(control);
     for_each_value(t, [&](int item, long long i) {

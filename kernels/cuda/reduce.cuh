@@ -28,9 +28,7 @@ struct Sum {
     real value;
     __device__ static Sum empty() { return Sum{real(0)}; }
     __device__ void add(const Sum& other) { value += other.value; }
-    __device__ Sum from_lane(int offset) const {
-        return Sum{__shfl_down_sync(WHOLE_WARP, value, offset)};
-    }
+    __device__ Sum from_lane(int offset) const { return Sum{__shfl_down_sync(WHOLE_WARP, value, offset)}; }
 };
 
 // Two sums at once.
@@ -39,8 +37,7 @@ struct SumPair {
     __device__ static SumPair empty() { return SumPair{real(0), real(0)}; }
     __device__ void add(const SumPair& other) { first += other.first, second += other.second; }
     __device__ SumPair from_lane(int offset) const {
-        return SumPair{__shfl_down_sync(WHOLE_WARP, first, offset),
-                       __shfl_down_sync(WHOLE_WARP, second, offset)};
+        return SumPair{__shfl_down_sync(WHOLE_WARP, first, offset), __shfl_down_sync(WHOLE_WARP, second, offset)};
     }
 };
 
@@ -65,8 +62,7 @@ struct Moments {
         }
     }
     __device__ Moments from_lane(int offset) const {
-        return Moments{__shfl_down_sync(WHOLE_WARP, count, offset),
-                       __shfl_down_sync(WHOLE_WARP, mean, offset),
+        return Moments{__shfl_down_sync(WHOLE_WARP, count, offset), __shfl_down_sync(WHOLE_WARP, mean, offset),
                        __shfl_down_sync(WHOLE_WARP, squares, offset)};
     }
 };

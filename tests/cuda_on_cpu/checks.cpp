@@ -85,8 +85,8 @@ void note_read(const Running& now, Cell& cell, unsigned self, unsigned code) {
         } else if (cell.readers != Cell::SEVERAL_BLOCKS) {
             const bool same_time = cell.reader_barriers == now.barriers;
             const bool other_warp = other % now.threads_in_block / 32 != now.thread / 32;
-            const bool several =
-                same_time && (cell.readers == Cell::SEVERAL_WARPS || other_warp || cell.reader_warp_syncs == now.warp_syncs);
+            const bool several = same_time && (cell.readers == Cell::SEVERAL_WARPS || other_warp ||
+                                               cell.reader_warp_syncs == now.warp_syncs);
             cell.readers = several ? Cell::SEVERAL_WARPS : Cell::ONE_WARP;
         }
     }
@@ -166,10 +166,10 @@ void end_memory_checks() { regions.clear(); }
 #ifdef EMULATOR_CHECKS
 extern "C" {
 #define CALLER __builtin_return_address(0)
-#define ACCESSES(n)                                                                                \
-    void __tsan_read##n(void* p) { check((unsigned long)p, n, READ, CALLER); }                   \
-    void __tsan_write##n(void* p) { check((unsigned long)p, n, WRITE, CALLER); }                 \
-    void __tsan_unaligned_read##n(void* p) { check((unsigned long)p, n, READ, CALLER); }         \
+#define ACCESSES(n)                                                                      \
+    void __tsan_read##n(void* p) { check((unsigned long)p, n, READ, CALLER); }           \
+    void __tsan_write##n(void* p) { check((unsigned long)p, n, WRITE, CALLER); }         \
+    void __tsan_unaligned_read##n(void* p) { check((unsigned long)p, n, READ, CALLER); } \
     void __tsan_unaligned_write##n(void* p) { check((unsigned long)p, n, WRITE, CALLER); }
 ACCESSES(1)
 ACCESSES(2)

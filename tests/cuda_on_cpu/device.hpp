@@ -131,6 +131,6 @@ int launch(void (*kernel)(P...), void** arguments) {
 }
 }  // namespace emulated
 #define EMU_EXPORT extern "C" __attribute__((visibility("default")))
-#define EMU_KERNEL(name)                                                                                 \
+#define EMU_KERNEL(name)                                                                                \
     EMU_EXPORT int emu_launch_##name(void** arguments) { return ::emulated::launch(&name, arguments); } \
     EMU_EXPORT void emu_signature_##name(char* text) { ::emulated::signature(&name, text); }

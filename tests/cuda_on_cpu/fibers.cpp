@@ -21,14 +21,14 @@ struct Fiber {
     State state;
     unsigned mask;  // of the warp operation it waits in
     unsigned warp_syncs;
-    int line;                                    // of the barrier it waits at
-    unsigned source;                             // the lane whose value it asks for
+    int line;                                  // of the barrier it waits at
+    unsigned source;                           // the lane whose value it asks for
     alignas(16) char given[16], received[16];  // its own value, and the one it asked for
 };
 
-std::vector<Fiber*> all, idle;   // every fiber; those without a thread
-std::vector<Fiber*> of_thread;   // a thread's fiber; null before it starts and after it ends
-std::vector<Fiber*> ready;       // started, and waiting for nothing
+std::vector<Fiber*> all, idle;    // every fiber; those without a thread
+std::vector<Fiber*> of_thread;    // a thread's fiber; null before it starts and after it ends
+std::vector<Fiber*> ready;        // started, and waiting for nothing
 std::vector<unsigned> unstarted;  // threads
 ucontext_t main_context;
 Fiber* current;
@@ -213,8 +213,7 @@ void run_block(const unsigned number) {
 
 Running running() {
     if (!current) return Running{};
-    return Running{true,     (unsigned long)current->stack, current->thread, block,
-                   barriers, current->warp_syncs,           threads};
+    return Running{true, (unsigned long)current->stack, current->thread, block, barriers, current->warp_syncs, threads};
 }
 
 void report(Kind kind, const char* text, int line, unsigned other_block, unsigned other_thread, unsigned long address,
@@ -222,8 +221,9 @@ void report(Kind kind, const char* text, int line, unsigned other_block, unsigne
     for (const Report& r : reports)
         if (r.kind == kind && r.code == (unsigned long)code && r.other_code == other_code && r.line == line) return;
     if (reports.size() >= 16) return;
-    Report r{kind,    line, block, current ? current->thread : 0, other_block, other_thread, address,
-             (unsigned long)code, other_code, size, {}};
+    Report r{kind,        line,         block,   current ? current->thread : 0,
+             other_block, other_thread, address, (unsigned long)code,
+             other_code,  size,         {}};
     snprintf(r.text, sizeof r.text, "%s", text);
     reports.push_back(r);
 }
@@ -272,8 +272,7 @@ int emu_run(void (*main)(void*), void* argument) {
     thread_argument = argument;
     threads = blockDim.x * blockDim.y * blockDim.z;
     std::vector<unsigned> blocks(gridDim.x * gridDim.y * gridDim.z);
-    for (unsigned i = 0; i < blocks.size(); ++i)
-        blocks[i] = order == DESCENDING ? (unsigned)blocks.size() - 1 - i : i;
+    for (unsigned i = 0; i < blocks.size(); ++i) blocks[i] = order == DESCENDING ? (unsigned)blocks.size() - 1 - i : i;
     if (order == RANDOM) std::shuffle(blocks.begin(), blocks.end(), generator);
     begin_memory_checks();
     of_thread.assign(threads, nullptr);

@@ -19,9 +19,9 @@ struct Report {
 // Where the running thread stands: numbers of its grid, and how many synchronisations it has passed.
 struct Running {
     bool active;
-    unsigned long stack;             // lowest address of its stack
-    unsigned thread, block;          // linear numbers
-    unsigned barriers, warp_syncs;   // passed by its block, by itself
+    unsigned long stack;            // lowest address of its stack
+    unsigned thread, block;         // linear numbers
+    unsigned barriers, warp_syncs;  // passed by its block, by itself
     unsigned threads_in_block;
 };
 Running running();
