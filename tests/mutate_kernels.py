@@ -40,6 +40,8 @@ OPERATORS = [
     ("swapped index", re.compile(r"\b(row|column|y|x|rows|columns|first|second|image|channel)\b(?=[\s;\])*+-])"), {
         "row": "column", "column": "row", "y": "x", "x": "y", "rows": "columns", "columns": "rows",
         "first": "second", "second": "first", "image": "channel", "channel": "image"}),
+    ("swapped index", re.compile(r"\b(\w+), (\w+)(?=[,)}])"), r"\2, \1"),
+    ("dropped term", re.compile(r" / [\w.]+(\[[\w.]+\])?(?=[;\s)\]])"), ""),
     ("dropped term", re.compile(r" [+-] [\w.]+(\[[\w.]+\])?(?=[;\s)\]])"), ""),
     ("dropped term", re.compile(r" \* [\w.]+(\[[\w.]+\])?(?=[;\s)\]])"), ""),
     ("dropped term", re.compile(r"\+= "), "= "),
