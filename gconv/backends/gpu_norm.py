@@ -10,7 +10,7 @@ from gconv.backends.base import Backend
 from gconv.backends.cuda_module import launch
 from gconv.backends.gpu_conv import BLOCK, ready
 from gconv.backends.gpu_memory import names_memory
-from gconv.backends.gpu_plan import GATHER_BLOCKS, blocks_for, channel_parts
+from gconv.backends.gpu_plan import FEW_CLASSES, GATHER_BLOCKS, LARGE_PLANE, blocks_for, channel_parts
 
 __all__ = ["GpuNormalisation"]
 
@@ -35,8 +35,7 @@ class GpuNormalisation(Backend):
         out = cupy.empty(x.shape, x.dtype)
         if out.size:
             arrays = (*(ready(a) for a in (x, gamma, beta, mean, var)), out)
-            blocks = (blocks_for(out.size),)
-            launch("batchnorm", "batchnorm_forward", x.dtype, blocks, BLOCK, *arrays, *x.shape, float(eps))
+            _planes("batchnorm", "batchnorm_forward", *arrays, *x.shape, float(eps))
         return out
 
     @names_memory
@@ -48,8 +47,7 @@ class GpuNormalisation(Backend):
         dgamma, dbeta = _parameter_gradients("batchnorm", dout, x, mean, var, 0, eps)
         dx = cupy.empty(x.shape, x.dtype)
         arrays = dout, x, gamma, mean, var, dgamma, dbeta, dx
-        blocks = (blocks_for(dx.size),)
-        launch("batchnorm", "batchnorm_input_gradient", x.dtype, blocks, BLOCK, *arrays, *x.shape, float(eps))
+        _planes("batchnorm", "batchnorm_input_gradient", *arrays, *x.shape, float(eps))
         return dx, dgamma, dbeta
 
     @names_memory
@@ -80,12 +78,12 @@ class GpuNormalisation(Backend):
 
     @names_memory
     def softmax_loss(self, x: Array, y: Array) -> tuple[Array, Array]:
-        """Give each sample a block; a label outside [0, C) makes the loss NaN."""
+        """Give each sample a thread or a block; a label outside [0, C) makes the loss NaN."""
         return _loss("softmax_loss", x, y)
 
     @names_memory
     def svm_loss(self, x: Array, y: Array) -> tuple[Array, Array]:
-        """Give each sample a block; a label outside [0, C) makes the loss NaN."""
+        """Give each sample a thread or a block; a label outside [0, C) makes the loss NaN."""
         return _loss("svm_loss", x, y)
 
     @names_memory
@@ -105,6 +103,16 @@ def _channels(file: str, operation: str, by_images: bool, parts: int, first: Arr
         launch(file, f"{operation}_images", first.dtype, (c, parts), BLOCK, first, *arguments)
     else:
         launch(file, f"{operation}_vectors", first.dtype, (-(-c // 32), parts), (32, 8), first, *arguments)
+
+
+def _planes(file: str, operation: str, first: Array, *arguments: Array | float) -> None:
+    """Launch a map over (N, C, P): a block a plane where planes are large, else a thread a value."""
+    n, c, p = first.shape
+    if p >= LARGE_PLANE:
+        blocks, block = _rows(n * c, p)
+        launch(file, f"{operation}_images", first.dtype, blocks, block, first, *arguments)
+    else:
+        launch(file, f"{operation}_vectors", first.dtype, (blocks_for(first.size),), BLOCK, first, *arguments)
 
 
 def _parameter_gradients(
@@ -128,7 +136,10 @@ def _rows(rows: int, size: int) -> tuple[tuple[int], tuple[int]]:
 def _loss(operation: str, x: Array, y: Array) -> tuple[Array, Array]:
     x, y, (n, c) = ready(x), ready(y.astype(np.int64, copy=False)), x.shape
     losses, dx, loss = cupy.empty(n, x.dtype), cupy.empty(x.shape, x.dtype), cupy.empty((), x.dtype)
-    blocks, block = _rows(n, c)
-    launch("losses", operation, x.dtype, blocks, block, x, y, losses, dx, n, c)
+    if c <= FEW_CLASSES:
+        launch("losses", f"{operation}_few", x.dtype, (blocks_for(n, 64),), (64,), x, y, losses, dx, n, c)
+    else:
+        blocks, block = _rows(n, c)
+        launch("losses", f"{operation}_many", x.dtype, blocks, block, x, y, losses, dx, n, c)
     launch("losses", "mean_loss", x.dtype, (1,), BLOCK, losses, loss, n)
     return loss, dx

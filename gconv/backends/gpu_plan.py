@@ -9,7 +9,9 @@ from typing import NamedTuple
 
 __all__ = [
     "COLUMN_BYTES",
+    "FEW_CLASSES",
     "GATHER_BLOCKS",
+    "LARGE_PLANE",
     "SPLIT_BYTES",
     "Plan",
     "Tile",
@@ -26,6 +28,8 @@ COLUMN_BYTES = 64 << 20
 BUSY_BLOCKS = 512
 # A grid-stride loop's blocks of 256 threads: sixteen a multiprocessor, 2^20 threads at most.
 GATHER_BLOCKS = 4096
+# From so many pixels on a plane is worth a block; up to so many classes a sample is worth a thread only.
+LARGE_PLANE, FEW_CLASSES = 32, 32
 
 
 class Tile(NamedTuple):
@@ -95,7 +99,7 @@ def channel_parts(n: int, c: int, p: int) -> tuple[bool, int, int]:
 
     By images a block has one channel; else, where P is small, 32 channels, so that neighbours are read together.
     """
-    by_images, values = p >= 32, n * p
+    by_images, values = p >= LARGE_PLANE, n * p
     across = c if by_images else _ceil(c, 32)
     parts = max(min(1024 // across, _ceil(values, 2048 if by_images else 64)), 1)
     chunk = _ceil(max(values, 1), parts)

@@ -33,6 +33,21 @@ def test_variance_survives_a_large_mean(gpu, put, rng, dtype):
     assert abs(gpu.to_numpy(var) / x.var(axis=(0, 2)) - 1).max() < 1e-3
 
 
+def test_more_planes_than_blocks(gpu, put, monkeypatch, rng):
+    from gconv.backends import gpu_norm, gpu_plan
+
+    monkeypatch.setattr(gpu_norm, "GATHER_BLOCKS", 2)
+    monkeypatch.setattr(gpu_plan, "GATHER_BLOCKS", 2)
+    for shape in ((4, 3, 40), (90, 3, 2)):
+        x, dout = rng.standard_normal(shape), rng.standard_normal(shape)
+        gamma, beta = np.array([1.0, 2, 3]), np.array([0.0, 0, 1])
+        out, mean, var = gpu.batchnorm_train(*put(x, gamma, beta), 1e-5)
+        expected, m, v = loops.batchnorm_train(x, gamma, beta, 1e-5)
+        assert_close(out, expected, 1000)
+        dx, _, _ = gpu.batchnorm_backward(*put(dout, x, gamma), mean, var, 1e-5)
+        assert_close(dx, loops.batchnorm_backward(dout, x, gamma, m, v, 1e-5)[0], 3000)
+
+
 def test_wide_indices(gpu, put, index_width, rng):
     x = rng.standard_normal((4, 3, 33))
     out, mean, var = gpu.batchnorm_train(*put(x, [1.0, 2, 3], [0.0, 0, 1]), 1e-5)
