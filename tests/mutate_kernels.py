@@ -32,6 +32,8 @@ OPERATORS = [
     ("off-by-one", re.compile(r" >= "), " > "),
     ("off-by-one", re.compile(r" \+ 1\b"), ""),
     ("off-by-one", re.compile(r" - 1\b"), ""),
+    ("off-by-one", re.compile(r"(?<=, )0(?=, )"), "1"),
+    ("off-by-one", re.compile(r" != 0"), " != 1"),
     ("missing barrier", re.compile(r"__syncthreads\(\);"), ";"),
     ("wrong stride", re.compile(r"\* (g\.|pixels\.g\.)?(w|h|plane|columns|c|stride|p|words|m|d)\b"), "* 1"),
     ("wrong stride", re.compile(r"\b(stride_x|window_w|out_w|hh)\b(?!,)"), {
@@ -116,7 +118,8 @@ def candidates(path, definition):
                     start, before, after = match.start(1), match[1], replacement[match[1]]
                 else:
                     start, before, after = match.start(), match[0], match.expand(replacement)
-                found.append(Mutant(kind, path.name, number, start, before, after))
+                if before != after:
+                    found.append(Mutant(kind, path.name, number, start, before, after))
     return found
 
 
