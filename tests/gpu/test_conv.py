@@ -108,6 +108,17 @@ def test_what_does_not_pool_in_one_is_composed(gpu, put, rng):
         assert_close(out, loops.max_pool_forward(activation, window, stride)[0], 18)
 
 
+@pytest.mark.parametrize("tile", TILES)
+def test_the_bias_s_column_in_a_tile_of_its_own(gpu, put, force, rng, tile):
+    """128 taps fill the tiles; the column of ones stands alone in the next."""
+    x, w, dout = rng.standard_normal((2, 2, 9, 8)), rng.standard_normal((3, 2, 8, 8)), rng.standard_normal((2, 3, 2, 1))
+    force(tile, 1)
+    _, dw, db = gpu.conv_backward(*put(dout, x, w), (1, 1), (0, 0))
+    _, expected_dw, expected_db = loops.conv_backward(dout, x, w, (1, 1), (0, 0))
+    assert_close(dw, expected_dw, 4, "dw")
+    assert_close(db, expected_db, 4, "db")
+
+
 def test_same_bits_every_time(gpu, put, rng):
     x, w = rng.standard_normal((4, 3, 8, 8)), rng.standard_normal((6, 3, 3, 3))
     dout = rng.standard_normal((4, 6, 8, 8))
