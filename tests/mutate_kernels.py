@@ -1,6 +1,6 @@
 """Breaks every CUDA kernel, and every piece that kernels share, in five ways and sees whether the tests notice.
 
-    python -m tests.mutate_kernels [FILE ...] [--jobs 2] [--seed 0]
+    python -m tests.mutate_kernels [FILE ...] [--only NAME] [--jobs 2] [--seed 0]
 
 For each definition (kernel, device function, structure, macro that makes kernels) of each file: an off-by-one, a
 missing barrier, a wrong stride, a swapped index and a dropped term. Where it has no place for one (no barrier, say),
@@ -187,6 +187,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     files = sorted(path.name for path in SOURCES.glob("*.cu*"))
     parser.add_argument("files", nargs="*", default=files, help="as conv.cu or gemm.cuh")
+    parser.add_argument("--only", default="", help="a regular expression: only definitions whose name it finds")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -194,7 +195,8 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         if run(tests, None, Path(folder, "cuda")) != "survived":
             sys.exit(f"the tests fail on the unbroken sources: {' '.join(tests)}")
-    work = [definition for file in options.files for definition in definitions(SOURCES / file)]
+    found = [definition for file in options.files for definition in definitions(SOURCES / file)]
+    work = [definition for definition in found if re.search(options.only, definition.name)]
     totals, survivors = Counter(), []
     print("| file | broken | mutants | noticed |\n|---|---|---|---|", flush=True)
     with ThreadPoolExecutor(options.jobs) as pool:

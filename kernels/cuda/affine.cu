@@ -48,7 +48,7 @@ AFFINE_FORWARD(affine_forward_large, LargeTile)
 
 extern "C" __global__ void KERNEL(affine_forward_add)(const real* partial, const real* b, real* out, index_t splits,
                                                       index_t n, index_t m, index_t with_relu) {
-    add_splits(partial, splits, n, m, AffineOutput{{nullptr, n, m}, out, b, n, m, with_relu != 0});
+    add_splits(partial, splits, n, m, AffineOutput{Partial::none(), out, b, n, m, with_relu != 0});
 }
 
 // dx (N, D) = dout (N, M) w^T; blockIdx: x tiles, y splits of M.
@@ -77,6 +77,5 @@ AFFINE_WEIGHT_GRADIENT(affine_weight_gradient_large, LargeTile)
 // The sum of split products, for both gradients: out (rows, columns).
 extern "C" __global__ void KERNEL(affine_gradient_add)(const real* partial, real* out, index_t splits, index_t rows,
                                                        index_t columns) {
-    add_splits(partial, splits, rows, columns,
-               AffineOutput{{nullptr, rows, columns}, out, nullptr, rows, columns, false});
+    add_splits(partial, splits, rows, columns, AffineOutput{Partial::none(), out, nullptr, rows, columns, false});
 }

@@ -112,7 +112,7 @@ CONV_FILTER_GRADIENT(conv_filter_gradient_large, LargeTile)
 
 extern "C" __global__ void KERNEL(conv_filter_gradient_add)(const real* partial, real* dw, real* db, index_t splits,
                                                             index_t f, index_t taps) {
-    add_splits(partial, splits, f, taps + 1, FilterGradient{{nullptr, f, taps + 1}, dw, db, f, taps});
+    add_splits(partial, splits, f, taps + 1, FilterGradient{Partial::none(), dw, db, f, taps});
 }
 
 // The input gradient, for one of the stride_y * stride_x classes of pixels: those with (row + pad_y) % stride_y =
