@@ -159,9 +159,14 @@ def run(tests, mutant, folder):
         lines[mutant.line - 1] = line[: mutant.column] + mutant.after + line[end:]
         path.write_text("\n".join(lines) + "\n")
     command = [sys.executable, "-m", "pytest", "-x", "-q", "--gpu-on-cpu", "--kernel-sources", str(folder),
-               "-p", "no:cacheprovider", "--timeout", "60", *tests]  # fmt: skip
+               "-p", "no:cacheprovider", *tests]  # fmt: skip
     environment = {**os.environ, "GCONV_BACKEND": "gpu"}
-    done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(
+            command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False, timeout=180
+        )
+    except subprocess.TimeoutExpired:  # a kernel that never ends
+        return "killed"
     if "compile error" in done.stdout:
         return "does not compile"
     return "survived" if done.returncode == 0 else "killed"
