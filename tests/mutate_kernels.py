@@ -58,6 +58,8 @@ EQUIVALENT = [
     ("conv.cu", "if (tap.offset == ONES) return window.row == NOWHERE ? real(0) : real(1);",
      "if (tap.offset == ONES) return window.column == NOWHERE ? real(0) : real(1);",
      "outside() sets both to NOWHERE"),
+    ("conv_geometry.cuh", "if (k >= g.taps()) return outside();", "if (k > g.taps()) return outside();",
+     "taps() itself is the column of ones, which WindowTaps does not ask for"),
 ]  # fmt: skip
 
 # Whose tests are run for what .cu files share.
