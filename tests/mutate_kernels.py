@@ -60,6 +60,9 @@ EQUIVALENT = [
      "outside() sets both to NOWHERE"),
     ("conv_geometry.cuh", "if (k >= g.taps()) return outside();", "if (k > g.taps()) return outside();",
      "taps() itself is the column of ones, which WindowTaps does not ask for"),
+    ("tensors.cuh", "const long long end = begin + CHUNK < tensors.size[item] ? begin + CHUNK : tensors.size[item];",
+     "const long long end = begin + CHUNK <= tensors.size[item] ? begin + CHUNK : tensors.size[item];",
+     "the smaller of two equal numbers"),
 ]  # fmt: skip
 
 # Whose tests are run for what .cu files share.

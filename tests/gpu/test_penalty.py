@@ -24,6 +24,14 @@ def test_more_chunks_than_blocks(gpu, put, monkeypatch, rng):
     assert_close(loss, np.array((w * w).sum()), 9000)
 
 
+def test_more_parts_than_threads(gpu, put, rng, dtype):
+    from gconv.backends.cuda_module import launch
+
+    parts, (loss, out) = rng.standard_normal(600), put(1.0, 0.0)
+    launch("penalty", "add_penalty", dtype, (1,), (256,), loss, *put(parts), out, 600, 0.5)
+    assert_close(out, np.array(1 + 0.5 * parts.sum()), 600)
+
+
 def test_losses_are_recorded_until_one_is_not_finite(gpu, put, dtype):
     losses, step, stopped = gpu.xp.zeros(4), gpu.xp.zeros((), np.int64), gpu.xp.zeros((), np.int64)
     flags = []
