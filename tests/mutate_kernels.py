@@ -63,6 +63,15 @@ EQUIVALENT = [
     ("tensors.cuh", "const long long end = begin + CHUNK < tensors.size[item] ? begin + CHUNK : tensors.size[item];",
      "const long long end = begin + CHUNK <= tensors.size[item] ? begin + CHUNK : tensors.size[item];",
      "the smaller of two equal numbers"),
+    ("max_pool.cu", "const index_t top = row < window_h ? 0 : (row - window_h) / stride_y + 1;",
+     "const index_t top = row <= window_h ? 0 : (row - window_h) / stride_y + 1;",
+     "a window that ends above the pixel is looked at, and has no place for it"),
+    ("max_pool.cu", "const index_t top = row < window_h ? 0 : (row - window_h) / stride_y + 1;",
+     "const index_t top = row < window_h ? 0 : (row - window_h) / stride_y;",
+     "a window that ends above the pixel is looked at, and has no place for it"),
+    ("conv.cu", "__device__ Point place(index_t k) const { return k == g.taps() ? Point{0, 0, ONES} : tap_of(g, k); }",
+     "__device__ Point place(index_t k) const { return k == g.taps() ? Point{0, 1, ONES} : tap_of(g, k); }",
+     "of a column of ones only the mark is looked at"),
 ]  # fmt: skip
 
 # Whose tests are run for what .cu files share.
