@@ -188,7 +188,7 @@ struct ColumnMajor : Gather {
 struct Partial {
     real* values;  // null: not split
     index_t rows, columns;
-    __device__ static Partial none() { return Partial{nullptr, 0, 0}; }
+    __device__ static Partial none() { return Partial{}; }
     __device__ bool put4(index_t m, index_t n, const real (&four)[4]) const {
         if (!values) return false;
         real* row = values + ((index_t)blockIdx.y * rows + m) * columns;
