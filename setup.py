@@ -1,45 +1,81 @@
 """Builds the Cython extension; everything else about the package stands in pyproject.toml."""
 
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.errors import CompileError
 
 KERNELS = Path("kernels") / "cpu"
 
+# The flags of each instruction set for which level.cpp is compiled; the processor at hand chooses when gconv is loaded.
+LEVELS = {
+    "baseline": [],
+    "avx2": ["-mavx2", "-mfma"],
+    "avx512": [
+        *("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx2", "-mfma"),
+        "-mprefer-vector-width=512",
+    ],
+}
+PROBES = {
+    "baseline": "typedef float V __attribute__((vector_size(16))); V f(V a) { return a < 0 ? -a : a; }",
+    "avx2": "#include <immintrin.h>\n__m256 f(__m256 a) { return _mm256_fmadd_ps(a, a, a); }",
+    "avx512": "#include <immintrin.h>\n__m512 f(__m512 a) { return _mm512_fmadd_ps(a, a, a); }",
+}
+
 
 class BuildKernels(build_ext):
-    """Picks the flags that the compiler at hand accepts.
+    """Picks the flags that the compiler at hand accepts, and compiles the kernels for each instruction set.
 
     No -march=native (the build may travel) and no -ffast-math (NaN must stay NaN in pooling).
     """
 
     def build_extensions(self) -> None:
         """Add the flags, then build."""
-        if self.compiler.compiler_type == "msvc":
-            wanted = [["/O2"], ["/std:c++17"], ["/openmp"]]
-        else:
-            wanted = [["-O3"], ["-std=c++17"], ["-fopenmp"]]
-        for flags in wanted:
-            if self._compiles(flags):
-                for extension in self.extensions:
-                    extension.extra_compile_args += flags
-                    if flags == ["-fopenmp"]:
-                        extension.extra_link_args += flags
+        # Fused multiply-add; square roots as an instruction; selection instead of branches.
+        wanted = ["-O3", "-std=c++17", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math"]
+        flags = [flag for flag in wanted if self._compiles([flag])]
+        linked = ["-fopenmp"] if self._compiles(["-fopenmp"], link=True) else []
+        for extension in self.extensions:
+            extension.extra_compile_args += [*flags, *linked]
+            extension.extra_link_args += linked
         super().build_extensions()
 
-    def _compiles(self, flags: list[str]) -> bool:
+    def build_extension(self, extension: Extension) -> None:
+        """Compile the levels, side by side, then the rest."""
+        flags = extension.extra_compile_args
+        levels = {name: more for name, more in LEVELS.items() if self._compiles([*flags, *more], PROBES[name])}
+        if "baseline" not in levels:
+            raise CompileError("the kernels need GCC or Clang: this compiler has no vector types")
+        with ThreadPoolExecutor() as pool:
+            objects = pool.map(lambda name: self._compile_level(extension, name, levels[name]), levels)
+            extension.extra_objects += [path for paths in objects for path in paths]
+        extension.define_macros += [(f"GCONV_HAS_{name.upper()}", "1") for name in levels]
+        super().build_extension(extension)
+
+    def _compile_level(self, extension: Extension, name: str, flags: list[str]) -> list[str]:
+        return self.compiler.compile(
+            [str(KERNELS / "level.cpp")],
+            output_dir=str(Path(self.build_temp, name)),
+            macros=[("GCONV_LEVEL", name)],
+            include_dirs=extension.include_dirs,
+            extra_postargs=[*extension.extra_compile_args, *flags],
+            depends=extension.depends,
+        )
+
+    def _compiles(self, flags: list[str], text: str = "int main() { return 0; }", link: bool = False) -> bool:
         with tempfile.TemporaryDirectory() as folder:
             source = Path(folder, "probe.cpp")
-            source.write_text("int main() { return 0; }\n")
+            source.write_text(f"{text}\n")
             try:
                 objects = self.compiler.compile([str(source)], output_dir=folder, extra_postargs=flags)
-                link_flags = flags if flags == ["-fopenmp"] else None
-                self.compiler.link_executable(
-                    objects, "probe", output_dir=folder, extra_postargs=link_flags, target_lang="c++"
-                )
+                if link:
+                    self.compiler.link_executable(
+                        objects, "probe", output_dir=folder, extra_postargs=flags, target_lang="c++"
+                    )
             except Exception:  # each compiler class raises its own; without the flag the build still works
                 return False
         return True
@@ -49,8 +85,8 @@ def kernel_modules() -> list[Extension]:
     """Return the extension, optional: without a compiler the package installs and runs on NumPy alone."""
     extension = Extension(
         "gconv.kernels.cpu._kernels",
-        sources=[str(KERNELS / "_kernels.pyx")],
-        depends=[str(path) for path in sorted(KERNELS.glob("*.hpp"))],
+        sources=[str(KERNELS / "_kernels.pyx"), str(KERNELS / "dispatch.cpp")],
+        depends=[str(path) for kind in ("hpp", "cpp", "pxi") for path in sorted(KERNELS.glob(f"*.{kind}"))],
         include_dirs=[str(KERNELS)],
         language="c++",
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gconv._typing import Array
-from gconv.backends import Backend, array_kind, get_backend
+from gconv.backends import Backend, array_kind, backend_of_kind, get_backend, known_kind
 from gconv.shapes import common_dtype
 
 __all__ = ["backend_of", "prepare"]
@@ -19,6 +19,9 @@ def backend_of(func: str, **arrays: Array) -> Backend:
     TypeError
         For what is no array, and for NumPy and CuPy arrays in one call.
     """
+    first, *others = (known_kind(array) for array in arrays.values())
+    if first is not None and all(kind is first for kind in others):
+        return backend_of_kind(first)
     kinds = {name: array_kind(array) for name, array in arrays.items()}
     for name, kind in kinds.items():
         if kind is None:

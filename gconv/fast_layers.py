@@ -67,8 +67,15 @@ def conv_forward_fast(x: Array, w: Array, b: Array, conv_param: dict[str, Any]) 
     >>> out.shape, float(out[0, 0, 2, 2])
     ((1, 2, 5, 5), 27.0)
     """
-    backend, xs, ws, bs, shape = _conv_arguments("conv_forward_fast", x, w, b, conv_param)
-    return backend.conv_forward(xs, ws, bs, shape.stride, shape.pad), (x, w, b, conv_param)
+    return conv_activation("conv_forward_fast", x, w, b, conv_param)
+
+
+def conv_activation(
+    func: str, x: Array, w: Array, b: Array, conv_param: dict[str, Any], relu: bool = False
+) -> tuple[Array, ConvCache]:
+    """Return the convolution, or its positive part, after the checks; ``func`` is named in errors."""
+    backend, xs, ws, bs, shape = _conv_arguments(func, x, w, b, conv_param)
+    return backend.conv_forward(xs, ws, bs, shape.stride, shape.pad, relu), (x, w, b, conv_param)
 
 
 def conv_backward_fast(dout: Array, cache: ConvCache, input_grad: bool = True) -> tuple[Array | None, Array, Array]:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from gconv._arguments import prepare
 from gconv._typing import Array
 from gconv.fast_layers import (
+    conv_activation,
     conv_backward_fast,
     conv_forward_fast,
     max_pool_backward_fast,
@@ -21,13 +22,11 @@ from gconv.layers import (
     affine_backward,
     affine_forward,
     batchnorm_backward_alt,
-    batchnorm_forward,
     relu_backward,
-    relu_forward,
     spatial_batchnorm_backward,
-    spatial_batchnorm_forward,
 )
 from gconv.layers.affine import affine_activation
+from gconv.layers.batchnorm import batchnorm_activation
 from gconv.shapes import ConvShape, PoolShape, check_shape, conv_shape, pool_shape
 
 __all__ = [
@@ -103,15 +102,14 @@ def affine_bn_relu_forward(
     cache : tuple
     """
     affine, affine_cache = affine_forward(x, w, b)
-    normalized, bn_cache = batchnorm_forward(affine, gamma, beta, bn_param)
-    out, relu_cache = relu_forward(normalized)
-    return out, (affine_cache, bn_cache, relu_cache)
+    out, bn_cache = batchnorm_activation("batchnorm_forward", affine, gamma, beta, bn_param, relu=True)
+    return out, (affine_cache, bn_cache)
 
 
 def affine_bn_relu_backward(dout: Array, cache: Any, input_grad: bool = True) -> Gradients:
     """Return (dx, dw, db, dgamma, dbeta) of affine_bn_relu_forward for dout (N, M)."""
-    affine_cache, bn_cache, relu_cache = cache
-    daffine, dgamma, dbeta = batchnorm_backward_alt(relu_backward(dout, relu_cache), bn_cache)
+    affine_cache, bn_cache = cache
+    daffine, dgamma, dbeta = batchnorm_backward_alt(dout, bn_cache)
     return *affine_backward(daffine, affine_cache, input_grad), dgamma, dbeta
 
 
@@ -131,9 +129,9 @@ def conv_relu_forward(x: Array, w: Array, b: Array, conv_param: dict[str, Any]) 
     out : array, shape (N, F, H', W')
     cache : tuple
     """
-    conv, conv_cache = conv_forward_fast(x, w, b, conv_param)
-    out, relu_cache = relu_forward(conv)
-    return out, (conv_cache, relu_cache)
+    out, conv_cache = conv_activation("conv_relu_forward", x, w, b, conv_param, relu=True)
+    # The output is positive exactly where the convolution's was.
+    return out, (conv_cache, out)
 
 
 def conv_relu_backward(dout: Array, cache: Any, input_grad: bool = True) -> Gradients:
@@ -167,15 +165,14 @@ def conv_bn_relu_forward(
     cache : tuple
     """
     conv, conv_cache = conv_forward_fast(x, w, b, conv_param)
-    normalized, bn_cache = spatial_batchnorm_forward(conv, gamma, beta, bn_param)
-    out, relu_cache = relu_forward(normalized)
-    return out, (conv_cache, bn_cache, relu_cache)
+    out, bn_cache = batchnorm_activation("spatial_batchnorm_forward", conv, gamma, beta, bn_param, relu=True)
+    return out, (conv_cache, bn_cache)
 
 
 def conv_bn_relu_backward(dout: Array, cache: Any, input_grad: bool = True) -> Gradients:
     """Return (dx, dw, db, dgamma, dbeta) of conv_bn_relu_forward for dout (N, F, H', W')."""
-    conv_cache, bn_cache, relu_cache = cache
-    dconv, dgamma, dbeta = spatial_batchnorm_backward(relu_backward(dout, relu_cache), bn_cache)
+    conv_cache, bn_cache = cache
+    dconv, dgamma, dbeta = spatial_batchnorm_backward(dout, bn_cache)
     return *conv_backward_fast(dconv, conv_cache, input_grad), dgamma, dbeta
 
 

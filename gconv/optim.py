@@ -197,6 +197,7 @@ UPDATE_RULES: dict[str, UpdateRule] = {
 
 HYPERPARAMETERS = ("learning_rate", "momentum", "decay_rate", "epsilon", "beta1", "beta2", "weight_decay")
 STATE = ("velocity", "cache", "m", "v", "t")
+_KEYS = frozenset((*HYPERPARAMETERS, *STATE))
 _STATES: dict[str, tuple[str, ...]] = {
     "sgd": (),
     "sgd_momentum": ("velocity",),
@@ -214,10 +215,10 @@ class _Step:
         self.func, self.config = func, {} if config is None else config
         if not isinstance(self.config, dict):
             raise TypeError(f"{func}: config must be a dictionary; got {type(config).__name__}")
-        unknown = [key for key in self.config if key not in (*HYPERPARAMETERS, *STATE)]
-        if unknown:
+        if not self.config.keys() <= _KEYS:
+            unknown = next(key for key in self.config if key not in _KEYS)
             known = ", ".join((*HYPERPARAMETERS, *STATE))
-            raise ValueError(f"{func}: config must have keys among {known}; got {unknown[0]!r}")
+            raise ValueError(f"{func}: config must have keys among {known}; got {unknown!r}")
         self.backend: Backend = backend_of(func, w=w, dw=dw)
         dtype = common_dtype(func, w=w)
         common_dtype(func, w=w, dw=dw)
@@ -258,8 +259,10 @@ class _Step:
         if array is None:
             array = self.backend.xp.zeros(self.w.shape, self.w.dtype)
         else:
-            backend_of(self.func, w=self.w, **{f"config[{key!r}]": array})
-            check_shape(self.func, f"config[{key!r}]", array, self.w.shape, "of w")
+            if type(array) is not type(self.w) or array.shape != self.w.shape:
+                name = f"config[{key!r}]"
+                backend_of(self.func, w=self.w, **{name: array})
+                check_shape(self.func, name, array, self.w.shape, "of w")
             if not self.in_place or array.dtype != self.w.dtype:
                 array = array.astype(self.w.dtype)
         self.config[key] = array

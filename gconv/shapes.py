@@ -6,6 +6,7 @@ the values of an array that may live on a device.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any, NamedTuple
@@ -100,7 +101,7 @@ def check_ndim(func: str, name: str, array: Array, ndim: int, axes: str) -> None
 
 def param(func: str, name: str, mapping: Any, key: str) -> Any:
     """Return ``mapping[key]``, or raise an error that names the dictionary and the missing key."""
-    if not isinstance(mapping, Mapping):
+    if type(mapping) is not dict and not isinstance(mapping, Mapping):
         raise TypeError(f"{func}: {name} must be a dictionary; got {type(mapping).__name__}")
     if key not in mapping:
         raise ValueError(f"{func}: {name} must have the key {key!r}; got the keys {sorted(map(str, mapping))}")
@@ -109,6 +110,8 @@ def param(func: str, name: str, mapping: Any, key: str) -> Any:
 
 def positive_int(func: str, name: str, value: Any, minimum: int = 1) -> int:
     """Return ``value`` as an int of at least ``minimum``."""
+    if type(value) is int and value >= minimum:
+        return value
     rule = "a positive integer" if minimum == 1 else f"an integer of at least {minimum}"
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, Real):
         raise TypeError(f"{func}: {name} must be {rule}; got {value!r}")
@@ -119,11 +122,13 @@ def positive_int(func: str, name: str, value: Any, minimum: int = 1) -> int:
 
 def real_number(func: str, name: str, value: Any, low: float = -np.inf, high: float = np.inf) -> float:
     """Return ``value`` as a finite float in [low, high]."""
+    if type(value) is float and math.isfinite(value) and low <= value <= high:
+        return value
     rule = f"be a number in [{low:g}, {high:g}]"
     if isinstance(value, (bool, np.bool_, str, bytes)) or not hasattr(value, "__float__"):
         raise TypeError(f"{func}: {name} must {rule}; got {value!r}")
     number = float(value)
-    if not (np.isfinite(number) and low <= number <= high):
+    if not (math.isfinite(number) and low <= number <= high):
         raise ValueError(f"{func}: {name} must {rule}; got {value!r}")
     return number
 

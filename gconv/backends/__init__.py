@@ -54,12 +54,21 @@ def array_kind(array: Array) -> str | None:
     return _kinds[kind]
 
 
+def known_kind(array: Array) -> str | None:
+    """Return what array_kind found for this type before, the same string each time; None if it was not asked."""
+    return _kinds.get(type(array))
+
+
 @cache
 def _load(name: str) -> Backend:
     if name == "cpu":
-        from gconv.backends.cpu import CpuBackend
+        from gconv.backends.cpu import CpuBackend, kernels
 
-        return CpuBackend()
+        if kernels is not None:
+            return CpuBackend()
+        from gconv.backends.numpy_only import NumpyBackend
+
+        return NumpyBackend()
     if name == "naive":
         from gconv.backends.naive import NaiveBackend
 
@@ -144,7 +153,12 @@ def get_backend(*arrays: Array) -> Backend:
         raise TypeError(f"get_backend: arrays must be NumPy or CuPy arrays; got {listed}")
     if len(kinds) > 1:
         raise TypeError(f"get_backend: arrays must be of one module; got {' and '.join(sorted(map(str, kinds)))}")
-    if kinds == {"cupy"}:
+    return backend_of_kind(str(kinds.pop()))
+
+
+def backend_of_kind(kind: str) -> Backend:
+    """Return the backend of "numpy" or "cupy" arrays."""
+    if kind == "cupy":
         return _load("gpu")
     return _load("naive" if _selected_name() == "naive" else "cpu")
 

@@ -77,8 +77,8 @@ class Backend(ABC):
         """Return the sum of columns (C*HH*WW, N*H'*W') into images of ``x_shape``: the adjoint of im2col."""
 
     @abstractmethod
-    def conv_forward(self, x: Array, w: Array, b: Array, stride: Pair, pad: Pair) -> Array:
-        """Return out (N, F, H', W') of x (N, C, H, W), w (F, C, HH, WW), b (F,)."""
+    def conv_forward(self, x: Array, w: Array, b: Array, stride: Pair, pad: Pair, relu: bool = False) -> Array:
+        """Return out (N, F, H', W') of x (N, C, H, W), w (F, C, HH, WW), b (F,), or its positive part."""
 
     @abstractmethod
     def conv_backward(
@@ -100,8 +100,7 @@ class Backend(ABC):
         self, x: Array, w: Array, b: Array, stride: Pair, pad: Pair, window: Pair, pool_stride: Pair
     ) -> tuple[Array, Array]:
         """Return (out, argmax) of convolution, ReLU and max pooling in one."""
-        activation = self.conv_forward(x, w, b, stride, pad)
-        self.xp.maximum(activation, 0, out=activation)
+        activation = self.conv_forward(x, w, b, stride, pad, relu=True)
         return self.max_pool_forward(activation, window, pool_stride)
 
     def conv_relu_pool_backward(
@@ -123,10 +122,19 @@ class Backend(ABC):
         ``conv_shape`` is (N, F, H', W') of the convolution. The convolution's output is not needed: a
         pooled value is positive exactly where the ReLU let its maximum through.
         """
-        dact = self.max_pool_backward(self.xp.where(out > 0, dout, 0), argmax, conv_shape, window, pool_stride)
+        dact = self.max_pool_backward(self.relu_backward(dout, out), argmax, conv_shape, window, pool_stride)
         return self.conv_backward(dact, x, w, stride, pad, input_grad)
 
-    # Affine layers and dropout ----------------------------------------------------------------------
+    # Affine layers, activations and dropout ---------------------------------------------------------
+
+    def relu_forward(self, x: Array) -> Array:
+        """Return the positive part of x, of any shape."""
+        return self.xp.maximum(x, 0)
+
+    def relu_backward(self, dout: Array, x: Array) -> Array:
+        """Return dout where x, or what became of it, is positive, else 0."""
+        # Not a product with the mask: an infinite gradient that is stopped would become NaN.
+        return self.xp.where(x > 0, dout, 0)
 
     def affine_forward(self, x: Array, w: Array, b: Array, relu: bool = False) -> Array:
         """Return x w + b (N, M) of x (N, D), w (D, M), b (M,), or its positive part."""
@@ -148,8 +156,13 @@ class Backend(ABC):
 
     # Normalisation ----------------------------------------------------------------------------------
 
-    def batchnorm_train(self, x: Array, gamma: Array, beta: Array, eps: float) -> tuple[Array, Array, Array]:
-        """Return (out, mean, var) of x (N, C, P), mean and biased variance (C,) over N and P."""
+    def batchnorm_train(
+        self, x: Array, gamma: Array, beta: Array, eps: float, relu: bool = False
+    ) -> tuple[Array, Array, Array]:
+        """Return (out, mean, var) of x (N, C, P), mean and biased variance (C,) over N and P.
+
+        ``relu`` returns out's positive part.
+        """
         mean = x.mean(axis=(0, 2))
         # Two passes: E[x^2] - E[x]^2 loses every digit where the mean is large.
         centred = x - mean[:, None]
@@ -157,20 +170,27 @@ class Backend(ABC):
         scale = gamma / self.xp.sqrt(var + eps)
         centred *= scale[:, None]
         centred += beta[:, None]
-        return centred, mean, var
+        return self._positive(centred, relu), mean, var
 
-    def batchnorm_test(self, x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps: float) -> Array:
-        """Return x (N, C, P) normalised with the given mean and variance (C,)."""
+    def batchnorm_test(
+        self, x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps: float, relu: bool = False
+    ) -> Array:
+        """Return x (N, C, P) normalised with the given mean and variance (C,), or its positive part."""
         scale = gamma / self.xp.sqrt(var + eps)
         out = x - mean[:, None]
         out *= scale[:, None]
         out += beta[:, None]
-        return out
+        return self._positive(out, relu)
+
+    def _positive(self, out: Array, relu: bool) -> Array:
+        return self.xp.maximum(out, 0, out=out) if relu else out
 
     def batchnorm_backward(
-        self, dout: Array, x: Array, gamma: Array, mean: Array, var: Array, eps: float
+        self, dout: Array, x: Array, gamma: Array, mean: Array, var: Array, eps: float, out: Array | None = None
     ) -> tuple[Array, Array, Array]:
-        """Return (dx, dgamma, dbeta) of batchnorm_train."""
+        """Return (dx, dgamma, dbeta) of batchnorm_train; with ``relu``, ``out`` is what that returned."""
+        if out is not None:
+            dout = self.relu_backward(dout, out)
         inv_std = 1 / self.xp.sqrt(var + eps)
         x_hat = (x - mean[:, None]) * inv_std[:, None]
         dbeta = dout.sum(axis=(0, 2))

@@ -1,61 +1,60 @@
-"""NumPy arrays, compiled kernels and BLAS: convolution as matrix products over bounded pieces of columns."""
+"""NumPy arrays and the compiled kernels: vectorised, on several threads, with the same bits for any number of them."""
 
 from __future__ import annotations
 
-import threading
-import warnings
+import math
+import os
 from collections.abc import Iterator
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from gconv._typing import Array, Pair
-from gconv.backends.base import Backend, argmax_dtype
+from gconv.backends.base import Arrays, Backend, adam_scalars, argmax_dtype
+from gconv.backends.numpy_arrays import NumpyArrays
 from gconv.shapes import output_size
 from gconv.threads import get_num_threads, sleeping_openmp
 
+kernels: Any = None
 try:
     with sleeping_openmp():
         kernels = import_module("gconv.kernels.cpu._kernels")
-    COMPILED = True
 except ImportError:
-    kernels = import_module("gconv.backends.numpy_kernels")
-    COMPILED = False
+    pass  # nothing could be compiled here: NumpyBackend takes the place of this one
 
-__all__ = ["COMPILED", "CpuBackend", "kernels"]
+__all__ = ["CpuBackend", "kernels"]
 
-# Column matrices are made piece by piece, so that memory does not grow with the batch. Pieces of 1 to 16 MB
-# took the same time within a tenth.
-PIECE_BYTES = 4 << 20
-
-
-class Piece(NamedTuple):
-    """Whole images [first, last), or the output rows [top, bottom) of a single image."""
-
-    first: int
-    last: int
-    top: int
-    bottom: int
+# Memory below this comes from the allocator: what it gives back is still mapped.
+LARGE_BYTES = 1 << 16
+# Waking a thread takes as long as moving some 10^5 values, and on a busy machine it waits for its turn.
+VALUES_FOR_THREADS = 1 << 17
+# Images are composed in blocks of this size where a composition would write a large activation.
+BLOCK_BYTES = 4 << 20
+# Rows shorter than this leave a vector half empty: NumPy's columns are faster then.
+SHORT_ROW = 16
 
 
-def _pieces(n: int, rows: int, bytes_per_row: int) -> Iterator[Piece]:
-    per_image = max(rows * bytes_per_row, 1)
-    if per_image <= PIECE_BYTES:
-        images = PIECE_BYTES // per_image
-        for first in range(0, n, images):
-            yield Piece(first, min(first + images, n), 0, rows)
+def _select_simd() -> None:
+    """Use the instruction set that GCONV_SIMD names."""
+    name = os.environ.get("GCONV_SIMD")
+    if not name:
         return
-    band = max(PIECE_BYTES // bytes_per_row, 1)
-    for image in range(n):
-        for top in range(0, rows, band):
-            yield Piece(image, image + 1, top, min(top + band, rows))
+    usable = kernels.simd_levels()
+    if name not in usable:
+        raise ValueError(f"the environment variable GCONV_SIMD must be one of {', '.join(usable)} here; got {name!r}")
+    kernels.use_simd_level(name)
 
 
-def _threads(values: int) -> int:
-    """Return how many threads a kernel that moves so many values is worth."""
-    # Waking a thread takes as long as moving some 10^5 values, and on a busy machine it waits for its turn.
-    return get_num_threads() if values >= 1 << 18 else 1
+def _threads(values: float) -> int:
+    return get_num_threads() if values >= VALUES_FOR_THREADS else 1
+
+
+def _empty(shape: tuple[int, ...], dtype: Any) -> Array:
+    """Return an uninitialised array, in memory of one that is gone where it is large."""
+    dtype = np.dtype(dtype)
+    size = math.prod(shape) * dtype.itemsize
+    return np.empty(shape, dtype) if size < LARGE_BYTES else np.ndarray(shape, dtype, kernels.Block(size))
 
 
 def _ready(x: Array) -> Array:
@@ -63,142 +62,88 @@ def _ready(x: Array) -> Array:
     return x if x.flags.c_contiguous and x.flags.aligned else np.array(x, order="C")
 
 
-class _Workspace(threading.local):
-    """Buffers that a thread keeps for its next piece or call: fresh pages cost more than the copy into them.
-
-    Three buffers of PIECE_BYTES at most, or of one row of pixels where that is larger, a thread.
-    """
-
-    def __init__(self) -> None:
-        self._buffers: dict[str, Array] = {}
-
-    def array(self, name: str, rows: int, columns: int, dtype: np.dtype[Any]) -> Array:
-        """Return an uninitialised C-contiguous (rows, columns) array, valid until the next call for ``name``."""
-        size = rows * columns * dtype.itemsize
-        buffer = self._buffers.get(name)
-        if buffer is None or buffer.size < size:
-            buffer = self._buffers[name] = np.empty(size, np.uint8)
-        return buffer[:size].view(dtype).reshape(rows, columns)
+def _flat(x: Array) -> Array:
+    return x.reshape(-1)
 
 
-class CpuBackend(Backend):
-    """NumPy with the Cython kernels, or with NumPy's own loops where they were not compiled."""
+class CpuBackend(NumpyArrays, Backend):
+    """The ``cpu`` backend where the kernels were compiled."""
 
     name = "cpu"
-    xp = np
 
     def __init__(self) -> None:
-        self._workspace = _Workspace()
-        if not COMPILED:
-            warnings.warn(
-                "gconv runs on NumPy alone, several times slower: its compiled kernels are missing. "
-                "Install a C++ compiler and gconv again (Debian: apt-get install g++; macOS: xcode-select --install); "
-                "`gconv info` tells whether it worked",
-                RuntimeWarning,
-                stacklevel=2,
-            )
+        _select_simd()
 
-    def asarray(self, x: Array, dtype: Any = None) -> Array:
-        """Return ``x`` as a NumPy array in native byte order."""
-        array = np.asarray(x, dtype=dtype)
-        return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
-
-    def to_numpy(self, x: Array) -> Array:
-        """Return ``x`` itself."""
-        return x
-
-    def synchronize(self) -> None:
-        """Do nothing: NumPy computes before it returns."""
-
-    def warmup(self, dtype: str) -> None:
-        """Do nothing: the kernels were compiled when gconv was installed."""
+    # Convolution and pooling ------------------------------------------------------------------------
 
     def im2col(self, x: Array, field: Pair, stride: Pair, pad: Pair) -> Array:
         """Return all columns at once, 64-bit sizes throughout."""
         n, c, h, w = x.shape
-        out_h = output_size(h, field[0], stride[0], pad[0])
-        out_w = output_size(w, field[1], stride[1], pad[1])
-        cols = np.empty((c * field[0] * field[1], n * out_h * out_w), x.dtype)
-        kernels.im2col_into(_ready(x), cols, field, stride, pad, 0, out_h, _threads(cols.size))
+        out_h, out_w = output_size(h, field[0], stride[0], pad[0]), output_size(w, field[1], stride[1], pad[1])
+        cols = _empty((c * field[0] * field[1], n * out_h * out_w), x.dtype)
+        kernels.im2col(_ready(x), cols, field, stride, pad, _threads(cols.size))
         return cols
 
     def col2im(self, cols: Array, x_shape: tuple[int, ...], field: Pair, stride: Pair, pad: Pair) -> Array:
-        """Sum in the order (hh, ww), so the bits do not depend on the threads."""
-        x = np.zeros(x_shape, cols.dtype)
-        out_h = output_size(x_shape[2], field[0], stride[0], pad[0])
-        kernels.col2im_add(_ready(cols), x, field, stride, pad, 0, out_h, _threads(cols.size))
+        """Sum in the order (hh, ww)."""
+        x = _empty(x_shape, cols.dtype)
+        kernels.col2im(_ready(cols), x, field, stride, pad, _threads(cols.size))
         return x
 
-    def conv_forward(self, x: Array, w: Array, b: Array, stride: Pair, pad: Pair) -> Array:
-        """Return out = w @ columns + b, piece by piece."""
-        x, (f, _, hh, ww) = _ready(x), w.shape
-        n, c, h, width = x.shape
-        out_h, out_w = output_size(h, hh, stride[0], pad[0]), output_size(width, ww, stride[1], pad[1])
-        k, filters = c * hh * ww, w.reshape(f, c * hh * ww)
-        out = np.empty((n, f, out_h, out_w), x.dtype)
-        for piece in _pieces(n, out_h, max(k, f) * out_w * x.itemsize):
-            images, rows = x[piece.first : piece.last], piece.bottom - piece.top
-            cols = self._workspace.array("columns", k, len(images) * rows * out_w, x.dtype)
-            kernels.im2col_into(images, cols, (hh, ww), stride, pad, piece.top, piece.bottom, _threads(cols.size))
-            product = self._workspace.array("product", f, cols.shape[1], x.dtype)
-            np.matmul(filters, cols, out=product)
-            target = out[piece.first : piece.last, :, piece.top : piece.bottom]
-            np.add(product.reshape(f, len(images), rows, out_w).transpose(1, 0, 2, 3), b[:, None, None], out=target)
+    def conv_forward(self, x: Array, w: Array, b: Array, stride: Pair, pad: Pair, relu: bool = False) -> Array:
+        """Multiply implicitly, or by Winograd's transform."""
+        out = _empty(_conv_out(x.shape, w.shape, stride, pad), x.dtype)
+        threads = _threads(out.size * math.prod(w.shape[1:]) / 16)
+        kernels.conv_forward(_ready(x), _ready(w), _ready(b), out, stride, pad, relu, threads)
         return out
 
     def conv_backward(
         self, dout: Array, x: Array, w: Array, stride: Pair, pad: Pair, input_grad: bool = True
     ) -> tuple[Array | None, Array, Array]:
-        """Return dw = dout @ columns^T and dx = col2im(w^T @ dout), piece by piece, columns made again."""
-        x, (f, c, hh, ww) = _ready(x), w.shape
-        n, _, out_h, out_w = dout.shape
-        k, filters = c * hh * ww, w.reshape(f, c * hh * ww)
-        dx = np.zeros(x.shape, x.dtype) if input_grad else None
-        dw, db = np.zeros((f, k), x.dtype), np.zeros(f, x.dtype)
-        for piece in _pieces(n, out_h, max(k, f) * out_w * x.itemsize):
-            images, rows = x[piece.first : piece.last], piece.bottom - piece.top
-            # (F, images * rows * W'), a copy: it meets two products and a sum
-            upstream = self._workspace.array("upstream", f, len(images) * rows * out_w, x.dtype)
-            part = dout[piece.first : piece.last, :, piece.top : piece.bottom].transpose(1, 0, 2, 3)
-            upstream.reshape(part.shape)[...] = part
-            cols = self._workspace.array("columns", k, upstream.shape[1], x.dtype)
-            where = (hh, ww), stride, pad, piece.top, piece.bottom, _threads(cols.size)
-            kernels.im2col_into(images, cols, *where)
-            dw += upstream @ cols.T
-            db += upstream.sum(axis=1)
-            if dx is not None:
-                np.matmul(filters.T, upstream, out=cols)
-                kernels.col2im_add(cols, dx[piece.first : piece.last], *where)
-        return dx, dw.reshape(w.shape), db
+        """Correlate the gradient with the filters turned around, and with the images."""
+        dout, x, w = _ready(dout), _ready(x), _ready(w)
+        dw, db = _empty(w.shape, x.dtype), _empty(w.shape[:1], x.dtype)
+        threads = _threads(dout.size * math.prod(w.shape[1:]) / 16)
+        dx = None
+        if input_grad:
+            dx = _empty(x.shape, x.dtype)
+            kernels.conv_input_gradient(dout, w, dx, stride, pad, threads)
+        kernels.conv_filter_gradient(dout, x, dw, db, stride, pad, threads)
+        return dx, dw, db
 
     def max_pool_forward(self, x: Array, window: Pair, stride: Pair) -> tuple[Array, Array]:
         """Scan each window once for the maximum and its place."""
         n, c, h, w = x.shape
         shape = (n, c, output_size(h, window[0], stride[0]), output_size(w, window[1], stride[1]))
-        out, argmax = np.empty(shape, x.dtype), np.empty(shape, argmax_dtype(window))
-        kernels.max_pool_forward_into(_ready(x), out, argmax, window, stride, _threads(x.size))
+        out, argmax = _empty(shape, x.dtype), _empty(shape, argmax_dtype(window))
+        kernels.max_pool_forward(_ready(x), out, argmax, window, stride, _threads(x.size))
         return out, argmax
 
     def max_pool_backward(
         self, dout: Array, argmax: Array, x_shape: tuple[int, ...], window: Pair, stride: Pair
     ) -> Array:
         """Send each gradient to the pixel that was the maximum."""
-        dx = np.zeros(x_shape, dout.dtype)
-        kernels.max_pool_backward_add(_ready(dout), _ready(argmax), dx, window, stride, _threads(dx.size))
+        return self._max_pool_backward(dout, argmax, None, x_shape, window, stride)
+
+    def _max_pool_backward(
+        self, dout: Array, argmax: Array, out: Array | None, x_shape: tuple[int, ...], window: Pair, stride: Pair
+    ) -> Array:
+        dx = _empty(x_shape, dout.dtype)
+        activation = out if out is None else _ready(out)
+        threads = _threads(dx.size)
+        kernels.max_pool_backward(_ready(dout), activation, _ready(argmax), dx, window, stride, threads)
         return dx
 
     def conv_relu_pool_forward(
         self, x: Array, w: Array, b: Array, stride: Pair, pad: Pair, window: Pair, pool_stride: Pair
     ) -> tuple[Array, Array]:
-        """Compose on a few images at a time, so that the activation never leaves the cache."""
-        n, f = len(x), len(w)
-        conv_h = output_size(x.shape[2], w.shape[2], stride[0], pad[0])
-        conv_w = output_size(x.shape[3], w.shape[3], stride[1], pad[1])
-        shape = (n, f, output_size(conv_h, window[0], pool_stride[0]), output_size(conv_w, window[1], pool_stride[1]))
-        out, argmax = np.empty(shape, x.dtype), np.empty(shape, argmax_dtype(window))
-        for images in _blocks(n, f * conv_h * conv_w * x.itemsize):
-            composed = super().conv_relu_pool_forward(x[images], w, b, stride, pad, window, pool_stride)
-            out[images], argmax[images] = composed
+        """Pool a few rows at a time, so that the activation never leaves the cache."""
+        n, f, conv_h, conv_w = _conv_out(x.shape, w.shape, stride, pad)
+        shape = n, f, output_size(conv_h, window[0], pool_stride[0]), output_size(conv_w, window[1], pool_stride[1])
+        out, argmax = _empty(shape, x.dtype), _empty(shape, argmax_dtype(window))
+        threads = _threads(n * f * conv_h * conv_w * math.prod(w.shape[1:]) / 16)
+        arrays = _ready(x), _ready(w), _ready(b), out, argmax
+        kernels.conv_relu_pool_forward(*arrays, stride, pad, window, pool_stride, threads)
         return out, argmax
 
     def conv_relu_pool_backward(
@@ -215,21 +160,210 @@ class CpuBackend(Backend):
         pool_stride: Pair,
         input_grad: bool = True,
     ) -> tuple[Array | None, Array, Array]:
-        """Compose on a few images at a time, adding up the gradients of the filters in their order."""
-        n, f, conv_h, conv_w = conv_shape
-        dx = np.empty(x.shape, x.dtype) if input_grad else None
-        dw, db = np.zeros(w.shape, w.dtype), np.zeros(f, w.dtype)
-        for images in _blocks(n, f * conv_h * conv_w * x.itemsize):
-            block_shape = (len(dout[images]), f, conv_h, conv_w)
-            arrays = dout[images], out[images], argmax[images], x[images], w, block_shape
-            block = super().conv_relu_pool_backward(*arrays, stride, pad, window, pool_stride, input_grad)
+        """Add up the windows of the pixels that have a gradient; unpool for dx, a few images at a time."""
+        dout, out, argmax, x = _ready(dout), _ready(out), _ready(argmax), _ready(x)
+        dw, db = _empty(w.shape, x.dtype), _empty(w.shape[:1], x.dtype)
+        threads = _threads(dout.size * math.prod(w.shape[1:]) / 16)
+        arrays = dout, out, argmax, x, dw, db
+        summed = kernels.conv_relu_pool_filter_gradient(*arrays, stride, pad, window, pool_stride, threads)
+        dx = _empty(x.shape, x.dtype) if input_grad else None
+        if summed and dx is None:
+            return None, dw, db
+        if not summed:
+            dw[...] = 0
+            db[...] = 0
+        for images in _blocks(len(x), math.prod(conv_shape[1:]) * x.itemsize):
+            shape = (len(x[images]), *conv_shape[1:])
+            dact = self._max_pool_backward(dout[images], argmax[images], out[images], shape, window, pool_stride)
+            threads = _threads(dact.size * math.prod(w.shape[1:]) / 16)
             if dx is not None:
-                dx[images] = block[0]
-            dw += block[1]
-            db += block[2]
+                kernels.conv_input_gradient(dact, _ready(w), dx[images], stride, pad, threads)
+            if not summed:
+                _, dw_block, db_block = self.conv_backward(dact, x[images], w, stride, pad, input_grad=False)
+                dw += dw_block
+                db += db_block
         return dx, dw, db
+
+    # Affine layers and activations ------------------------------------------------------------------
+
+    def relu_forward(self, x: Array) -> Array:
+        """Cut on several threads."""
+        out = _empty(x.shape, x.dtype)
+        kernels.relu_forward(_flat(_ready(x)), _flat(out), _threads(x.size))
+        return out
+
+    def relu_backward(self, dout: Array, x: Array) -> Array:
+        """Select on several threads."""
+        dx = _empty(x.shape, x.dtype)
+        kernels.relu_backward(_flat(_ready(dout)), _flat(_ready(x)), _flat(dx), _threads(x.size))
+        return dx
+
+    def affine_forward(self, x: Array, w: Array, b: Array, relu: bool = False) -> Array:
+        """Multiply with bias and ReLU in one pass over the result."""
+        return _product(x, False, w, False, b, relu)
+
+    def affine_backward(
+        self, dout: Array, x: Array, w: Array, input_grad: bool = True
+    ) -> tuple[Array | None, Array, Array]:
+        """Multiply without copies of what is transposed."""
+        dx = _product(dout, False, w, True) if input_grad else None
+        return dx, _product(x, True, dout, False), dout.sum(axis=0)
+
+    # Normalisation and losses -----------------------------------------------------------------------
+
+    def batchnorm_train(
+        self, x: Array, gamma: Array, beta: Array, eps: float, relu: bool = False
+    ) -> tuple[Array, Array, Array]:
+        """Keep a channel in the cache for its three passes."""
+        if x.shape[2] < SHORT_ROW:
+            return super().batchnorm_train(x, gamma, beta, eps, relu)
+        out, mean, var = (
+            _empty(x.shape, x.dtype),
+            np.empty_like(x, shape=x.shape[1]),
+            np.empty_like(x, shape=x.shape[1]),
+        )
+        arrays = _ready(x), _ready(gamma), _ready(beta)
+        kernels.batchnorm_train(*arrays, eps, relu, out, mean, var, _threads(x.size))
+        return out, mean, var
+
+    def batchnorm_test(
+        self, x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps: float, relu: bool = False
+    ) -> Array:
+        """Normalise in one pass."""
+        if x.shape[2] < SHORT_ROW:
+            return super().batchnorm_test(x, gamma, beta, mean, var, eps, relu)
+        out = _empty(x.shape, x.dtype)
+        arrays = _ready(x), _ready(gamma), _ready(beta), _ready(mean), _ready(var)
+        kernels.batchnorm_test(*arrays, eps, relu, out, _threads(x.size))
+        return out
+
+    def batchnorm_backward(
+        self, dout: Array, x: Array, gamma: Array, mean: Array, var: Array, eps: float, out: Array | None = None
+    ) -> tuple[Array, Array, Array]:
+        """Keep a channel in the cache for both passes."""
+        if x.shape[2] < SHORT_ROW:
+            return super().batchnorm_backward(dout, x, gamma, mean, var, eps, out)
+        dx, dgamma, dbeta = _empty(x.shape, x.dtype), np.empty_like(gamma), np.empty_like(gamma)
+        activation = out if out is None else _ready(out)
+        arrays = _ready(dout), activation, _ready(x), _ready(gamma), _ready(mean), _ready(var)
+        kernels.batchnorm_backward(*arrays, eps, dx, dgamma, dbeta, _threads(x.size))
+        return dx, dgamma, dbeta
+
+    def softmax_loss(self, x: Array, y: Array) -> tuple[Array, Array]:
+        """Do a sample's row at a time."""
+        dx = _empty(x.shape, x.dtype)
+        return x.dtype.type(kernels.softmax_loss(_ready(x), np.ascontiguousarray(y, np.int64), dx)), dx
+
+    def svm_loss(self, x: Array, y: Array) -> tuple[Array, Array]:
+        """Do a sample's row at a time."""
+        dx = _empty(x.shape, x.dtype)
+        return x.dtype.type(kernels.svm_loss(_ready(x), np.ascontiguousarray(y, np.int64), dx)), dx
+
+    # Training: one pass over a parameter, its gradient and its state ----------------------------------
+
+    def sgd_step(self, ws: Arrays, dws: Arrays, learning_rate: float, outs: Arrays) -> None:
+        """Write w - learning_rate * dw to ``out``."""
+        for w, dw, out in zip(ws, dws, outs, strict=True):
+            flat = _flats(w, dw, out)
+            if flat is None:
+                super().sgd_step([w], [dw], learning_rate, [out])
+                continue
+            wf, dwf, outf = flat
+            kernels.sgd_step(wf, dwf, learning_rate, outf, _threads(w.size))
+
+    def momentum_step(
+        self,
+        ws: Arrays,
+        dws: Arrays,
+        velocities: Arrays,
+        learning_rate: float,
+        momentum: float,
+        nesterov: bool,
+        outs: Arrays,
+    ) -> None:
+        """Set v = momentum * v - learning_rate * dw; write w + v to ``out``, or with Nesterov's look-ahead."""
+        for w, dw, velocity, out in zip(ws, dws, velocities, outs, strict=True):
+            flat = _flats(w, dw, velocity, out)
+            if flat is None:
+                super().momentum_step([w], [dw], [velocity], learning_rate, momentum, nesterov, [out])
+                continue
+            wf, dwf, vf, outf = flat
+            kernels.momentum_step(wf, dwf, vf, learning_rate, momentum, nesterov, outf, _threads(w.size))
+
+    def rmsprop_step(
+        self,
+        ws: Arrays,
+        dws: Arrays,
+        caches: Arrays,
+        learning_rate: float,
+        decay_rate: float,
+        epsilon: float,
+        outs: Arrays,
+    ) -> None:
+        """Set cache = decay * cache + (1 - decay) dw^2; write w - rate * dw / (sqrt(cache) + epsilon) to ``out``."""
+        for w, dw, cache, out in zip(ws, dws, caches, outs, strict=True):
+            flat = _flats(w, dw, cache, out)
+            if flat is None:
+                super().rmsprop_step([w], [dw], [cache], learning_rate, decay_rate, epsilon, [out])
+                continue
+            wf, dwf, cf, outf = flat
+            kernels.rmsprop_step(wf, dwf, cf, learning_rate, decay_rate, epsilon, outf, _threads(w.size))
+
+    def adam_step(
+        self,
+        ws: Arrays,
+        dws: Arrays,
+        ms: Arrays,
+        vs: Arrays,
+        t: int,
+        learning_rate: float,
+        beta1: float,
+        beta2: float,
+        epsilon: float,
+        weight_decay: float,
+        outs: Arrays,
+    ) -> None:
+        """Do step number ``t`` >= 1 of Adam with bias correction; ``weight_decay`` is AdamW's, decoupled."""
+        scalars = *adam_scalars(t, learning_rate, beta1, beta2, weight_decay), beta1, beta2, epsilon
+        for w, dw, m, v, out in zip(ws, dws, ms, vs, outs, strict=True):
+            flat = _flats(w, dw, m, v, out)
+            if flat is None:
+                super().adam_step([w], [dw], [m], [v], t, learning_rate, beta1, beta2, epsilon, weight_decay, [out])
+                continue
+            wf, dwf, mf, vf, outf = flat
+            kernels.adam_step(wf, dwf, mf, vf, *scalars, outf, _threads(w.size))
+
+    def l2_penalty(self, loss: Array, weights: Arrays, grads: Arrays, reg: float) -> Array:
+        """Read each weight once for the sum and the gradient."""
+        total = 0.0
+        for w, grad in zip(weights, grads, strict=True):
+            flat = _flats(_ready(w), grad)
+            if flat is None:
+                loss = super().l2_penalty(loss, [w], [grad], reg)
+            else:
+                total += kernels.l2_penalty(flat[0], reg, flat[1], _threads(w.size))
+        return loss + loss.dtype.type(0.5 * reg * total)
+
+
+def _flats(*arrays: Array) -> list[Array] | None:
+    """Return the arrays as flat views that a kernel may write to; None where one is not contiguous."""
+    return [a.reshape(-1) for a in arrays] if all(a.flags.c_contiguous and a.flags.aligned for a in arrays) else None
+
+
+def _conv_out(x_shape: tuple[int, ...], w_shape: tuple[int, ...], stride: Pair, pad: Pair) -> tuple[int, int, int, int]:
+    out_h = output_size(x_shape[2], w_shape[2], stride[0], pad[0])
+    return x_shape[0], w_shape[0], out_h, output_size(x_shape[3], w_shape[3], stride[1], pad[1])
+
+
+def _product(a: Array, turn_a: bool, b: Array, turn_b: bool, bias: Array | None = None, relu: bool = False) -> Array:
+    rows, columns = a.shape[1 if turn_a else 0], b.shape[0 if turn_b else 1]
+    out = _empty((rows, columns), a.dtype)
+    threads = _threads(rows * columns * a.shape[0 if turn_a else 1] / 16)
+    ready_bias = bias if bias is None else _ready(bias)
+    kernels.matrix_product(_ready(a), turn_a, _ready(b), turn_b, ready_bias, out, relu, threads)
+    return out
 
 
 def _blocks(n: int, bytes_per_image: int) -> Iterator[slice]:
-    images = max(PIECE_BYTES // max(bytes_per_image, 1), 1)
+    images = max(BLOCK_BYTES // max(bytes_per_image, 1), 1)
     return (slice(first, first + images) for first in range(0, n, images))

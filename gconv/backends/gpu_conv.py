@@ -56,11 +56,8 @@ class GpuConvolution(Backend):
         return x
 
     @names_memory
-    def conv_forward(self, x: Array, w: Array, b: Array, stride: Pair, pad: Pair) -> Array:
+    def conv_forward(self, x: Array, w: Array, b: Array, stride: Pair, pad: Pair, relu: bool = False) -> Array:
         """Multiply implicitly, or unroll pieces of columns for cuBLAS where there are many filters."""
-        return self._conv_forward(x, w, b, stride, pad, with_relu=False)
-
-    def _conv_forward(self, x: Array, w: Array, b: Array, stride: Pair, pad: Pair, with_relu: bool) -> Array:
         x, w, b, f = ready(x), ready(w), ready(b), w.shape[0]
         geometry = _geometry(x.shape, w.shape[2:], stride, pad)
         out = cupy.empty((x.shape[0], f, *geometry[-2:]), x.dtype)
@@ -68,10 +65,10 @@ class GpuConvolution(Backend):
             return out
         if unrolls_columns(f) and not capture.running:
             self._unrolled_forward(x, w, b, stride, pad, out)
-            return cupy.maximum(out, 0, out=out) if with_relu else out
+            return cupy.maximum(out, 0, out=out) if relu else out
         taps, pixels = math.prod(w.shape[1:]), out.size // f
         plan = plan_product(f, pixels, taps, x.itemsize, splits=False)
-        _product("conv", "conv_forward", plan, x, w, b, out, f, int(with_relu), *geometry)
+        _product("conv", "conv_forward", plan, x, w, b, out, f, int(relu), *geometry)
         return out
 
     @names_memory
@@ -167,7 +164,7 @@ class GpuConvolution(Backend):
         """Do 2 x 2 pooling in the convolution's own kernel, any other in a second one."""
         f = w.shape[0]
         if window != (2, 2) or pool_stride != (2, 2) or (unrolls_columns(f) and not capture.running):
-            activation = self._conv_forward(x, w, b, stride, pad, with_relu=False)
+            activation = self.conv_forward(x, w, b, stride, pad)
             return self._max_pool_forward(activation, window, pool_stride, with_relu=True)
         geometry = _geometry(x.shape, w.shape[2:], stride, pad)
         pooled = geometry[-2] // 2, geometry[-1] // 2

@@ -19,7 +19,9 @@ class GpuNormalisation(Backend):
     """The part of GpuBackend whose work is sums over rows and channels."""
 
     @names_memory
-    def batchnorm_train(self, x: Array, gamma: Array, beta: Array, eps: float) -> tuple[Array, Array, Array]:
+    def batchnorm_train(
+        self, x: Array, gamma: Array, beta: Array, eps: float, relu: bool = False
+    ) -> tuple[Array, Array, Array]:
         """Merge Welford's moments of parts of each channel, then normalise: x is read twice, written once."""
         x, (n, c, p) = ready(x), x.shape
         by_images, parts, chunk = channel_parts(n, c, p)
@@ -27,22 +29,26 @@ class GpuNormalisation(Backend):
         mean, var = cupy.empty(c, x.dtype), cupy.empty(c, x.dtype)
         _channels("batchnorm", "batchnorm_moments", by_images, parts, x, moments, n, c, p, chunk)
         launch("batchnorm", "batchnorm_statistics", x.dtype, (blocks_for(c),), BLOCK, moments, mean, var, c, parts)
-        return self.batchnorm_test(x, gamma, beta, mean, var, eps), mean, var
+        return self.batchnorm_test(x, gamma, beta, mean, var, eps, relu), mean, var
 
     @names_memory
-    def batchnorm_test(self, x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps: float) -> Array:
+    def batchnorm_test(
+        self, x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps: float, relu: bool = False
+    ) -> Array:
         """Normalise value by value."""
         out = cupy.empty(x.shape, x.dtype)
         if out.size:
             arrays = (*(ready(a) for a in (x, gamma, beta, mean, var)), out)
             _planes("batchnorm", "batchnorm_forward", *arrays, *x.shape, float(eps))
-        return out
+        return self._positive(out, relu)
 
     @names_memory
     def batchnorm_backward(
-        self, dout: Array, x: Array, gamma: Array, mean: Array, var: Array, eps: float
+        self, dout: Array, x: Array, gamma: Array, mean: Array, var: Array, eps: float, out: Array | None = None
     ) -> tuple[Array, Array, Array]:
         """Sum dout and dout * x_hat over parts of each channel, then gather them for every value."""
+        if out is not None:
+            dout = self.relu_backward(dout, out)
         dout, x, gamma, mean, var = (ready(a) for a in (dout, x, gamma, mean, var))
         dgamma, dbeta = _parameter_gradients("batchnorm", dout, x, mean, var, 0, eps)
         dx = cupy.empty(x.shape, x.dtype)

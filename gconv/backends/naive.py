@@ -79,7 +79,7 @@ class NaiveBackend(Backend):
                     column += 1
         return padded[:, :, pad[0] : pad[0] + h, pad[1] : pad[1] + w].copy()
 
-    def conv_forward(self, x: Array, w: Array, b: Array, stride: Pair, pad: Pair) -> Array:
+    def conv_forward(self, x: Array, w: Array, b: Array, stride: Pair, pad: Pair, relu: bool = False) -> Array:
         """Multiply each window with each filter and add up."""
         n, _, h, width = x.shape
         f, _, hh, ww = w.shape
@@ -93,7 +93,7 @@ class NaiveBackend(Backend):
                         top, left = y * stride[0], xx * stride[1]
                         window = padded[i, :, top : top + hh, left : left + ww]
                         out[i, k, y, xx] = np.sum(window * w[k]) + b[k]
-        return out
+        return self._positive(out, relu)
 
     def conv_backward(
         self, dout: Array, x: Array, w: Array, stride: Pair, pad: Pair, input_grad: bool = True
@@ -143,26 +143,32 @@ class NaiveBackend(Backend):
             dx[i, k, y * stride[0] + row, xx * stride[1] + column] += dout[i, k, y, xx]
         return dx
 
-    def batchnorm_train(self, x: Array, gamma: Array, beta: Array, eps: float) -> tuple[Array, Array, Array]:
+    def batchnorm_train(
+        self, x: Array, gamma: Array, beta: Array, eps: float, relu: bool = False
+    ) -> tuple[Array, Array, Array]:
         """Normalise channel by channel."""
         mean, var = np.zeros_like(gamma), np.zeros_like(gamma)
         for k in range(x.shape[1]):
             values = x[:, k].ravel()
             mean[k] = sum(values) / len(values)
             var[k] = sum((value - mean[k]) ** 2 for value in values) / len(values)
-        return self.batchnorm_test(x, gamma, beta, mean, var, eps), mean, var
+        return self.batchnorm_test(x, gamma, beta, mean, var, eps, relu), mean, var
 
-    def batchnorm_test(self, x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps: float) -> Array:
+    def batchnorm_test(
+        self, x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps: float, relu: bool = False
+    ) -> Array:
         """Normalise value by value."""
         out = np.zeros(x.shape, x.dtype)
         for (i, k, p), value in np.ndenumerate(x):
             out[i, k, p] = gamma[k] * (value - mean[k]) / math.sqrt(var[k] + eps) + beta[k]
-        return out
+        return self._positive(out, relu)
 
     def batchnorm_backward(
-        self, dout: Array, x: Array, gamma: Array, mean: Array, var: Array, eps: float
+        self, dout: Array, x: Array, gamma: Array, mean: Array, var: Array, eps: float, out: Array | None = None
     ) -> tuple[Array, Array, Array]:
         """Sum, for each input of a channel, what every output of that channel owes to it."""
+        if out is not None:
+            dout = self.relu_backward(dout, out)
         dx, dgamma, dbeta = np.zeros(x.shape, x.dtype), np.zeros_like(gamma), np.zeros_like(gamma)
         for k in range(x.shape[1]):
             std = math.sqrt(var[k] + eps)

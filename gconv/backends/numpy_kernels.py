@@ -1,7 +1,4 @@
-"""The compiled kernels' functions in NumPy, for machines on which nothing could be compiled.
-
-Same names, arguments and results as ``gconv.kernels.cpu._kernels``; ``threads`` is ignored.
-"""
+"""Columns and pooling in NumPy, window place by window place."""
 
 from __future__ import annotations
 
@@ -43,9 +40,7 @@ def _as_windows(
     return cols.reshape(x_shape[1], *field, x_shape[0], y_end - y_begin, out_w)
 
 
-def im2col_into(
-    x: Array, cols: Array, field: Pair, stride: Pair, pad: Pair, y_begin: int, y_end: int, threads: int
-) -> None:
+def im2col_into(x: Array, cols: Array, field: Pair, stride: Pair, pad: Pair, y_begin: int, y_end: int) -> None:
     """Write the columns of x for the output rows [y_begin, y_end) to cols."""
     windows = _as_windows(cols, x.shape, field, stride, pad, y_begin, y_end)
     windows[...] = 0
@@ -53,16 +48,14 @@ def im2col_into(
         windows[:, hh, ww, :, out_rows, out_columns] = x[:, :, in_rows, in_columns].swapaxes(0, 1)
 
 
-def col2im_add(
-    cols: Array, x: Array, field: Pair, stride: Pair, pad: Pair, y_begin: int, y_end: int, threads: int
-) -> None:
+def col2im_add(cols: Array, x: Array, field: Pair, stride: Pair, pad: Pair, y_begin: int, y_end: int) -> None:
     """Add the columns of the output rows [y_begin, y_end) back into x."""
     windows = _as_windows(cols, x.shape, field, stride, pad, y_begin, y_end)
     for hh, ww, (out_rows, out_columns), (in_rows, in_columns) in _windows(x.shape, field, stride, pad, y_begin, y_end):
         x[:, :, in_rows, in_columns] += windows[:, hh, ww, :, out_rows, out_columns].swapaxes(0, 1)
 
 
-def max_pool_forward_into(x: Array, out: Array, argmax: Array, window: Pair, stride: Pair, threads: int) -> None:
+def max_pool_forward_into(x: Array, out: Array, argmax: Array, window: Pair, stride: Pair) -> None:
     """Write the maximum of each window to out and its place to argmax."""
     h, w = out.shape[2:]
     for place in range(window[0] * window[1]):
@@ -76,7 +69,7 @@ def max_pool_forward_into(x: Array, out: Array, argmax: Array, window: Pair, str
         np.copyto(argmax, argmax.dtype.type(place), where=better)
 
 
-def max_pool_backward_add(dout: Array, argmax: Array, dx: Array, window: Pair, stride: Pair, threads: int) -> None:
+def max_pool_backward_add(dout: Array, argmax: Array, dx: Array, window: Pair, stride: Pair) -> None:
     """Add each gradient in dout to the pixel of dx that its window's maximum came from."""
     h, w = dout.shape[2:]
     for place in range(window[0] * window[1]):

@@ -6,11 +6,10 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 
 import click
-import numpy as np
 
 from gconv import __version__
 from gconv.backends import NAMES, get_backend, unavailable_reason
-from gconv.backends.cpu import COMPILED, kernels
+from gconv.backends.cpu import kernels
 from gconv.backends.gpu_diagnosis import describe_gpu
 from gconv.datasets.cifar10_files import find_cifar10
 from gconv.threads import get_num_threads
@@ -39,8 +38,8 @@ def info() -> None:
         "packages": ", ".join(f"{name} {_version(name)}" for name in PACKAGES),
         **{f"backend {name}": unavailable_reason(name) or _ready(name) for name in NAMES},
         "default backend": get_backend().name,
-        "kernels": "compiled" if COMPILED else "missing: NumPy alone; install a C++ compiler, then gconv again",
-        "SIMD": f"kernels: the compiler's baseline; NumPy found {_simd()}",
+        "kernels": "compiled" if kernels else "missing: NumPy alone; install a C++ compiler, then gconv again",
+        "SIMD": _simd(),
         "OpenMP": _openmp(),
         "threads": f"{get_num_threads()} (OMP_NUM_THREADS or gconv.set_num_threads changes it)",
         "digits": "found" if _version("scikit-learn") != "missing" else "missing: pip install 'gconv[demo]'",
@@ -62,13 +61,13 @@ def _version(package: str) -> str:
 
 
 def _simd() -> str:
-    extensions = np.show_config(mode="dicts").get("SIMD Extensions", {})
-    found = [*extensions.get("baseline", []), *extensions.get("found", [])]
-    return found[-1] if found else "none"
+    if not kernels:
+        return "not used"
+    return f"{kernels.simd_level()}, of {', '.join(kernels.simd_levels())} (GCONV_SIMD chooses)"
 
 
 def _openmp() -> str:
-    if not COMPILED:
+    if not kernels:
         return "not used"
     date = kernels.openmp_version()
     return f"{date}, {kernels.team_size(get_num_threads())} threads in a team" if date else "missing in the build"

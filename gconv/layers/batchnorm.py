@@ -18,7 +18,7 @@ __all__ = [
 
 
 class BatchnormCache(NamedTuple):
-    """What a backward pass needs; mean and var are the ones that were used, (C,)."""
+    """What a backward pass needs: mean and var are the ones that were used, (C,), out what a ReLU returned, if any."""
 
     x: Array
     gamma: Array
@@ -26,6 +26,7 @@ class BatchnormCache(NamedTuple):
     var: Array
     eps: float
     mode: str
+    out: Array | None = None
 
 
 def batchnorm_forward(x: Array, gamma: Array, beta: Array, bn_param: dict[str, Any]) -> tuple[Array, BatchnormCache]:
@@ -61,7 +62,7 @@ def batchnorm_forward(x: Array, gamma: Array, beta: Array, bn_param: dict[str, A
     >>> bool(np.allclose(out.mean(axis=0), 0)), bool(np.allclose(out.std(axis=0), 1))
     (True, True)
     """
-    return _forward("batchnorm_forward", x, gamma, beta, bn_param, 2, "(N, D)")
+    return batchnorm_activation("batchnorm_forward", x, gamma, beta, bn_param)
 
 
 def spatial_batchnorm_forward(
@@ -81,7 +82,7 @@ def spatial_batchnorm_forward(
     out : array, shape (N, C, H, W)
     cache : BatchnormCache
     """
-    return _forward("spatial_batchnorm_forward", x, gamma, beta, bn_param, 4, "(N, C, H, W)")
+    return batchnorm_activation("spatial_batchnorm_forward", x, gamma, beta, bn_param)
 
 
 def batchnorm_backward(dout: Array, cache: BatchnormCache) -> tuple[Array, Array, Array]:
@@ -154,11 +155,15 @@ def spatial_batchnorm_backward(dout: Array, cache: BatchnormCache) -> tuple[Arra
     return _backward("spatial_batchnorm_backward", dout, cache)
 
 
-def _forward(
-    func: str, x: Array, gamma: Array, beta: Array, bn_param: dict[str, Any], ndim: int, axes: str
+_AXES = {"batchnorm_forward": "(N, D)", "spatial_batchnorm_forward": "(N, C, H, W)"}
+
+
+def batchnorm_activation(
+    func: str, x: Array, gamma: Array, beta: Array, bn_param: dict[str, Any], relu: bool = False
 ) -> tuple[Array, BatchnormCache]:
+    """Return the result of ``func``, one of this module's, or its positive part, and what its gradient needs."""
     backend, xs, gammas, betas = prepare(func, x=x, gamma=gamma, beta=beta)
-    check_ndim(func, "x", xs, ndim, axes)
+    check_ndim(func, "x", xs, _AXES[func].count(",") + 1, _AXES[func])
     channels = (xs.shape[1],)
     check_shape(func, "gamma", gammas, channels, f"to match x {tuple(xs.shape)}")
     check_shape(func, "beta", betas, channels, f"to match x {tuple(xs.shape)}")
@@ -176,13 +181,14 @@ def _forward(
     flat = xs.reshape(xs.shape[0], xs.shape[1], -1 if xs.size else 0)  # (N, C, P)
     if mode == "test" or not xs.size:
         mean, var = running
-        out = backend.batchnorm_test(flat, gammas, betas, mean, var, eps)
+        out = backend.batchnorm_test(flat, gammas, betas, mean, var, eps, relu)
     else:
-        out, mean, var = backend.batchnorm_train(flat, gammas, betas, eps)
+        out, mean, var = backend.batchnorm_train(flat, gammas, betas, eps, relu)
         running = [momentum * old + (1 - momentum) * new for old, new in zip(running, (mean, var), strict=True)]
     if mode == "train":
         bn_param["running_mean"], bn_param["running_var"] = running
-    return out.reshape(xs.shape), BatchnormCache(x, gamma, mean, var, eps, mode)
+    out = out.reshape(xs.shape)
+    return out, BatchnormCache(x, gamma, mean, var, eps, mode, out if relu else None)
 
 
 def _backward_arguments(func: str, dout: Array, cache: BatchnormCache) -> tuple[Any, ...]:
@@ -194,9 +200,12 @@ def _backward_arguments(func: str, dout: Array, cache: BatchnormCache) -> tuple[
 def _backward(func: str, dout: Array, cache: BatchnormCache) -> tuple[Array, Array, Array]:
     backend, dout, x, gamma, mean, var = _backward_arguments(func, dout, cache)
     shape = x.shape
+    if cache.out is not None and (cache.mode != "train" or not x.size):
+        dout = backend.relu_backward(dout, cache.out)
     dout, x = (a.reshape(shape[0], shape[1], -1 if x.size else 0) for a in (dout, x))
     if cache.mode == "train" and x.size:
-        dx, dgamma, dbeta = backend.batchnorm_backward(dout, x, gamma, mean, var, cache.eps)
+        out = cache.out if cache.out is None else cache.out.reshape(x.shape)
+        dx, dgamma, dbeta = backend.batchnorm_backward(dout, x, gamma, mean, var, cache.eps, out)
     else:  # mean and variance are constants
         inv_std = 1 / backend.xp.sqrt(var + cache.eps)
         dx = dout * (gamma * inv_std)[:, None]

@@ -1,37 +1,98 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 # distutils: language = c++
-"""Thin wrappers over the C++ kernels: shapes are checked, the GIL is released, planes go to threads.
+"""Thin wrappers over the C++ kernels: shapes are checked, the GIL is released, the results' arrays are written to.
 
-Every array is C-contiguous. The partition over planes does not change a result: one thread owns a plane.
+Every array is C-contiguous, ``threads`` the most that a call uses. Results do not depend on it.
 """
+from cpython.buffer cimport PyBuffer_FillInfo
 from cython cimport floating
-from cython.parallel cimport prange
 from libc.stddef cimport ptrdiff_t
-from libc.stdint cimport int32_t, uint8_t
+from libc.stdint cimport int32_t, int64_t, uint8_t
 
-__all__ = ["col2im_add", "im2col_into", "max_pool_backward_add", "max_pool_forward_into", "openmp_version", "team_size"]
+__all__ = [
+    "adam_step", "batchnorm_backward", "batchnorm_test", "batchnorm_train", "Block", "col2im", "conv_filter_gradient",
+    "conv_forward", "conv_input_gradient", "conv_relu_pool_filter_gradient", "conv_relu_pool_forward", "im2col",
+    "l2_penalty", "matrix_product", "max_pool_backward", "max_pool_forward", "momentum_step", "openmp_version",
+    "relu_backward", "relu_forward", "rmsprop_step", "sgd_step", "simd_level", "simd_levels", "softmax_loss",
+    "svm_loss", "team_size", "use_simd_level",
+]
 
 ctypedef fused index_t:
     uint8_t
     int32_t
 
-cdef extern from "im2col.hpp" namespace "gconv" nogil:
-    cdef struct Window:
-        ptrdiff_t height, width, field_height, field_width, stride_y, stride_x, pad_y, pad_x, out_width
+cdef extern from "kernels.hpp" namespace "gconv" nogil:
+    cdef struct Correlation:
+        ptrdiff_t channels, height, width, field_height, field_width, stride_y, stride_x, pad_y, pad_x
+        ptrdiff_t out_height, out_width
 
-    void im2col_plane[T](const T*, const Window&, ptrdiff_t, ptrdiff_t, T*, ptrdiff_t)
-    void col2im_plane_add[T](const T*, ptrdiff_t, const Window&, ptrdiff_t, ptrdiff_t, T*)
-
-cdef extern from "max_pool.hpp" namespace "gconv" nogil:
     cdef struct Pool:
         ptrdiff_t height, width, pool_height, pool_width, stride_y, stride_x, out_height, out_width
 
-    void max_pool_plane[T, I](const T*, const Pool&, T*, I*)
-    void max_pool_plane_backward[T, I](const T*, const I*, const Pool&, T*)
+    cdef struct ChannelShape:
+        ptrdiff_t images, channels, pixels
 
-cdef extern from "openmp.hpp" namespace "gconv" nogil:
+    cdef cppclass Matrix[T]:
+        const T* data
+        ptrdiff_t row, column
+
+    cdef cppclass AdamScalars[T]:
+        T rate, correction, shrink, beta1, rest1, beta2, rest2, epsilon
+
+    cdef cppclass PoolKernels[T, I]:
+        void forward(const Pool&, ptrdiff_t, const T*, T*, I*, int)
+        void backward(const Pool&, ptrdiff_t, const T*, const T*, const I*, T*, int)
+        bint conv_relu_forward(const Correlation&, const Pool&, ptrdiff_t, ptrdiff_t, const T*, const T*, const T*, T*,
+                               I*, int)
+        bint conv_relu_filter_gradient(const Correlation&, const Pool&, ptrdiff_t, ptrdiff_t, const T*, const T*,
+                                       const I*, const T*, T*, T*, int)
+
+    cdef cppclass Kernels[T]:
+        void im2col(const Correlation&, ptrdiff_t, const T*, T*, int)
+        void col2im(const Correlation&, ptrdiff_t, const T*, T*, int)
+        bint conv_forward(const Correlation&, ptrdiff_t, ptrdiff_t, const T*, const T*, const T*, bint, T*, int)
+        bint conv_input_gradient(const Correlation&, ptrdiff_t, ptrdiff_t, const T*, const T*, T*, int)
+        bint conv_filter_gradient(const Correlation&, ptrdiff_t, ptrdiff_t, const T*, const T*, T*, T*, int)
+        PoolKernels[T, uint8_t] pool_bytes
+        PoolKernels[T, int32_t] pool_ints
+        bint has_pooled_filter_gradient(const Correlation&, const Pool&, ptrdiff_t, ptrdiff_t)
+        bint matrix_product(ptrdiff_t, ptrdiff_t, ptrdiff_t, const Matrix[T]&, const Matrix[T]&, const T*, bint, T*,
+                            int)
+        void relu_forward(ptrdiff_t, const T*, T*, int)
+        void relu_backward(ptrdiff_t, const T*, const T*, T*, int)
+        void batchnorm_train(const ChannelShape&, const T*, const T*, const T*, double, bint, T*, T*, T*, int)
+        void batchnorm_test(const ChannelShape&, const T*, const T*, const T*, const T*, const T*, double, bint, T*,
+                            int)
+        void batchnorm_backward(const ChannelShape&, const T*, const T*, const T*, const T*, const T*, const T*,
+                                double, T*, T*, T*, int)
+        double softmax_loss(ptrdiff_t, ptrdiff_t, const T*, const int64_t*, T*)
+        double svm_loss(ptrdiff_t, ptrdiff_t, const T*, const int64_t*, T*)
+        void sgd_step(ptrdiff_t, const T*, const T*, T, T*, int)
+        void momentum_step(ptrdiff_t, const T*, const T*, T*, T, T, bint, T*, int)
+        void rmsprop_step(ptrdiff_t, const T*, const T*, T*, T, T, T, T, T*, int)
+        void adam_step(ptrdiff_t, const T*, const T*, T*, T*, const AdamScalars[T]&, T*, int)
+        double l2_penalty(ptrdiff_t, const T*, T, T*, int)
+
+    cdef struct Level:
+        const char* name
+
+    const Kernels[T]& kernels_for[T](const T*)
+    int usable_levels(const Level**)
+    const char* level_name()
+    void use_level(const Level&)
+
+cdef extern from "parallel.hpp" namespace "gconv" nogil:
     int c_openmp_version "gconv::openmp_version"()
     int c_team_size "gconv::team_size"(int)
+
+cdef extern from "recycled.hpp" namespace "gconv" nogil:
+    cdef cppclass RecycledMemory:
+        @staticmethod
+        RecycledMemory& shared()
+        @staticmethod
+        size_t rounded(size_t)
+        void* take(size_t)
+        void give(void*, size_t)
 
 
 def openmp_version() -> int:
@@ -44,112 +105,50 @@ def team_size(int requested) -> int:
     return c_team_size(requested)
 
 
-cdef Window window_of(shape, field, stride, pad) except *:
-    cdef Window g
-    g.height, g.width = shape[2], shape[3]
-    g.field_height, g.field_width = field
-    g.stride_y, g.stride_x = stride
-    g.pad_y, g.pad_x = pad
-    if min(g.field_height, g.field_width, g.stride_y, g.stride_x) < 1 or min(g.pad_y, g.pad_x) < 0:
-        raise ValueError(f"field and stride must be positive, pad not negative; got {field}, {stride}, {pad}")
-    if g.height + 2 * g.pad_y < g.field_height or g.width + 2 * g.pad_x < g.field_width:
-        raise ValueError(f"field must fit into the padded image; got field {field}, image {tuple(shape)}, pad {pad}")
-    g.out_width = 1 + (g.width + 2 * g.pad_x - g.field_width) // g.stride_x
-    return g
+def simd_levels() -> tuple[str, ...]:
+    """Return the instruction sets that this build and this processor have, the best one first."""
+    cdef const Level* levels[3]
+    return tuple(levels[i].name.decode() for i in range(usable_levels(levels)))
 
 
-cdef check_columns(shape, cols_shape, Window g, ptrdiff_t y_begin, ptrdiff_t y_end):
-    out_height = 1 + (g.height + 2 * g.pad_y - g.field_height) // g.stride_y
-    if not 0 <= y_begin <= y_end <= out_height:
-        raise ValueError(f"rows must lie in [0, {out_height}]; got [{y_begin}, {y_end})")
-    expected = (shape[1] * g.field_height * g.field_width, shape[0] * (y_end - y_begin) * g.out_width)
-    if tuple(cols_shape) != expected:
-        raise ValueError(f"cols must have shape {expected}; got {tuple(cols_shape)}")
+def simd_level() -> str:
+    """Return the instruction set in use."""
+    return level_name().decode()
 
 
-def im2col_into(const floating[:, :, :, ::1] x not None, floating[:, ::1] cols not None, tuple field, tuple stride,
-                tuple pad, ptrdiff_t y_begin, ptrdiff_t y_end, int threads):
-    """Write the columns of x for the output rows [y_begin, y_end) to cols, (C*HH*WW, N*rows*W')."""
-    shape = (x.shape[0], x.shape[1], x.shape[2], x.shape[3])
-    cdef Window g = window_of(shape, field, stride, pad)
-    check_columns(shape, (cols.shape[0], cols.shape[1]), g, y_begin, y_end)
-    if cols.shape[0] == 0 or cols.shape[1] == 0:
-        return
-    cdef ptrdiff_t channels = x.shape[1], planes = x.shape[0] * channels, plane = g.height * g.width
-    cdef ptrdiff_t rows = g.field_height * g.field_width, per_image = (y_end - y_begin) * g.out_width
-    cdef ptrdiff_t ld = cols.shape[1], i
-    # An image without pixels has no first element to point at; its columns are padding alone.
-    cdef const floating* source = &x[0, 0, 0, 0] if plane else NULL
-    cdef floating* target = &cols[0, 0]
-    for i in prange(planes, nogil=True, num_threads=threads, schedule="static"):
-        im2col_plane(source + i * plane, g, y_begin, y_end,
-                     target + (i % channels) * rows * ld + (i // channels) * per_image, ld)
+def use_simd_level(str name) -> None:
+    """Use an instruction set, one of simd_levels(), from the next call on."""
+    cdef const Level* levels[3]
+    for i in range(usable_levels(levels)):
+        if levels[i].name.decode() == name:
+            use_level(levels[i][0])
+            return
+    raise ValueError(f"use_simd_level: name must be one of {', '.join(simd_levels())}; got {name!r}")
 
 
-def col2im_add(const floating[:, ::1] cols not None, floating[:, :, :, ::1] x not None, tuple field, tuple stride,
-               tuple pad, ptrdiff_t y_begin, ptrdiff_t y_end, int threads):
-    """Add the columns of the output rows [y_begin, y_end) back into x, the adjoint of im2col_into."""
-    shape = (x.shape[0], x.shape[1], x.shape[2], x.shape[3])
-    cdef Window g = window_of(shape, field, stride, pad)
-    check_columns(shape, (cols.shape[0], cols.shape[1]), g, y_begin, y_end)
-    cdef ptrdiff_t channels = x.shape[1], planes = x.shape[0] * channels, plane = g.height * g.width
-    if cols.shape[0] == 0 or cols.shape[1] == 0 or plane == 0:
-        return
-    cdef ptrdiff_t rows = g.field_height * g.field_width, per_image = (y_end - y_begin) * g.out_width
-    cdef ptrdiff_t ld = cols.shape[1], i
-    cdef const floating* source = &cols[0, 0]
-    cdef floating* target = &x[0, 0, 0, 0]
-    for i in prange(planes, nogil=True, num_threads=threads, schedule="static"):
-        col2im_plane_add(source + (i % channels) * rows * ld + (i // channels) * per_image, ld, g,
-                         y_begin, y_end, target + i * plane)
+cdef class Block:
+    """Writable memory of ``size`` bytes for an array, given to the next one when the last view of it is gone."""
+
+    cdef void* _data
+    cdef size_t _rounded
+    cdef Py_ssize_t _size
+
+    def __cinit__(self, size_t size):
+        self._size = size
+        self._rounded = RecycledMemory.rounded(size)
+        self._data = RecycledMemory.shared().take(self._rounded)
+        if self._data == NULL:
+            raise MemoryError(f"no memory for an array of {size} bytes")
+
+    def __getbuffer__(self, Py_buffer* buffer, int flags):
+        PyBuffer_FillInfo(buffer, self, self._data, self._size, 0, flags)
+
+    def __dealloc__(self):
+        if self._data != NULL:
+            RecycledMemory.shared().give(self._data, self._rounded)
 
 
-cdef Pool pool_of(shape, out_shape, window, stride) except *:
-    cdef Pool g
-    g.height, g.width = shape[2], shape[3]
-    g.pool_height, g.pool_width = window
-    g.stride_y, g.stride_x = stride
-    if min(g.pool_height, g.pool_width, g.stride_y, g.stride_x) < 1:
-        raise ValueError(f"window and stride must be positive; got {window}, {stride}")
-    if g.pool_height > g.height or g.pool_width > g.width:
-        raise ValueError(f"window must fit into the image; got window {window}, image {tuple(shape)}")
-    g.out_height = 1 + (g.height - g.pool_height) // g.stride_y
-    g.out_width = 1 + (g.width - g.pool_width) // g.stride_x
-    expected = (shape[0], shape[1], g.out_height, g.out_width)
-    if tuple(out_shape) != expected:
-        raise ValueError(f"the pooled array must have shape {expected}; got {tuple(out_shape)}")
-    return g
-
-
-def max_pool_forward_into(const floating[:, :, :, ::1] x not None, floating[:, :, :, ::1] out not None,
-                          index_t[:, :, :, ::1] argmax not None, tuple window, tuple stride, int threads):
-    """Write the maximum of each window to out and its place, row * pool_width + column, to argmax."""
-    shape = (x.shape[0], x.shape[1], x.shape[2], x.shape[3])
-    cdef Pool g = pool_of(shape, (out.shape[0], out.shape[1], out.shape[2], out.shape[3]), window, stride)
-    pool_of(shape, (argmax.shape[0], argmax.shape[1], argmax.shape[2], argmax.shape[3]), window, stride)
-    cdef ptrdiff_t planes = x.shape[0] * x.shape[1], i
-    if planes == 0:
-        return
-    cdef ptrdiff_t in_plane = g.height * g.width, out_plane = g.out_height * g.out_width
-    cdef const floating* source = &x[0, 0, 0, 0]
-    cdef floating* target = &out[0, 0, 0, 0]
-    cdef index_t* places = &argmax[0, 0, 0, 0]
-    for i in prange(planes, nogil=True, num_threads=threads, schedule="static"):
-        max_pool_plane(source + i * in_plane, g, target + i * out_plane, places + i * out_plane)
-
-
-def max_pool_backward_add(const floating[:, :, :, ::1] dout not None, const index_t[:, :, :, ::1] argmax not None,
-                          floating[:, :, :, ::1] dx not None, tuple window, tuple stride, int threads):
-    """Add each gradient in dout to the pixel of dx that its window's maximum came from."""
-    shape = (dx.shape[0], dx.shape[1], dx.shape[2], dx.shape[3])
-    cdef Pool g = pool_of(shape, (dout.shape[0], dout.shape[1], dout.shape[2], dout.shape[3]), window, stride)
-    pool_of(shape, (argmax.shape[0], argmax.shape[1], argmax.shape[2], argmax.shape[3]), window, stride)
-    cdef ptrdiff_t planes = dx.shape[0] * dx.shape[1], i
-    if planes == 0:
-        return
-    cdef ptrdiff_t in_plane = g.height * g.width, out_plane = g.out_height * g.out_width
-    cdef const floating* source = &dout[0, 0, 0, 0]
-    cdef const index_t* places = &argmax[0, 0, 0, 0]
-    cdef floating* target = &dx[0, 0, 0, 0]
-    for i in prange(planes, nogil=True, num_threads=threads, schedule="static"):
-        max_pool_plane_backward(source + i * out_plane, places + i * out_plane, g, target + i * in_plane)
+include "checks.pxi"
+include "convolution.pxi"
+include "layers.pxi"
+include "elementwise.pxi"

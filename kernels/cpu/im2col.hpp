@@ -1,83 +1,70 @@
-// Columns of convolution windows, and their sum back into an image, for one channel plane.
+// Columns of convolution windows, and their sum back into an image.
 //
-// A plane's columns are HH * WW consecutive rows of the column matrix, row (hh, ww), and inside a row
-// one value an output pixel, in the order (y, x) for the output rows [y_begin, y_end). `ld` is the
-// distance between two rows in elements, so that a caller can place several images side by side.
+// The column matrix has C * HH * WW rows, row (c, hh, ww), and N * H' * W' columns, column (n, y, x).
 #pragma once
-#include <cstddef>
-#include <cstring>
+#include "padded_image.hpp"
+#include "parallel.hpp"
 
 namespace gconv {
+namespace GCONV_LEVEL {
 
-struct Window {
-    ptrdiff_t height, width;  // of the input plane
-    ptrdiff_t field_height, field_width;
-    ptrdiff_t stride_y, stride_x;
-    ptrdiff_t pad_y, pad_x;
-    ptrdiff_t out_width;
-};
-
-// The output columns x with 0 <= x * stride + offset < size are [first, last).
-struct ValidRange {
-    ptrdiff_t first, last;
-    ValidRange(ptrdiff_t offset, ptrdiff_t stride, ptrdiff_t size, ptrdiff_t count) {
-        first = offset >= 0 ? 0 : (-offset + stride - 1) / stride;
-        last = size <= offset ? 0 : (size - 1 - offset) / stride + 1;
-        if (last > count) last = count;
-        if (first > last) first = last;
-    }
-};
-
-template <typename T>
-void im2col_plane(const T* plane, const Window& g, ptrdiff_t y_begin, ptrdiff_t y_end, T* cols, ptrdiff_t ld) {
-    for (ptrdiff_t hh = 0; hh < g.field_height; ++hh) {
-        for (ptrdiff_t ww = 0; ww < g.field_width; ++ww, cols += ld) {
-            const ptrdiff_t offset = ww - g.pad_x;
-            const ValidRange valid(offset, g.stride_x, g.width, g.out_width);
-            T* out = cols;
-            for (ptrdiff_t y = y_begin; y < y_end; ++y, out += g.out_width) {
-                const ptrdiff_t row = y * g.stride_y + hh - g.pad_y;
-                if (row < 0 || row >= g.height) {
-                    std::memset(out, 0, sizeof(T) * g.out_width);
-                    continue;
-                }
-                const T* in = plane + row * g.width;
-                for (ptrdiff_t x = 0; x < valid.first; ++x) out[x] = 0;
-                if (g.stride_x == 1) {
-                    // Not reached with an empty range: `in + offset` could then point outside the plane.
-                    if (valid.last > valid.first)
-                        std::memcpy(out + valid.first, in + (valid.first + offset),
-                                    sizeof(T) * (valid.last - valid.first));
-                } else {
-                    for (ptrdiff_t x = valid.first; x < valid.last; ++x) out[x] = in[x * g.stride_x + offset];
-                }
-                for (ptrdiff_t x = valid.last; x < g.out_width; ++x) out[x] = 0;
-            }
+// Calls span(row of the image, its first column's place, column of the matrix, length) for the pieces of output rows
+// that a tap (i, j) meets inside the image, and outside(column, length) for the pieces that it meets outside.
+template <typename Inside, typename Outside>
+GCONV_INLINE void for_each_span(const Correlation& g, ptrdiff_t i, ptrdiff_t j, const Inside& inside,
+                                const Outside& outside) {
+    const ptrdiff_t offset = j - g.pad_x;
+    const PlacesInside across(offset, g.stride_x, g.width, g.out_width);
+    for (ptrdiff_t y = 0, column = 0; y < g.out_height; ++y, column += g.out_width) {
+        const ptrdiff_t row = y * g.stride_y + i - g.pad_y;
+        if (row < 0 || row >= g.height || across.first == across.last) {
+            outside(column, g.out_width);
+            continue;
         }
+        outside(column, across.first);
+        inside(row * g.width + across.first * g.stride_x + offset, column + across.first, across.last - across.first);
+        outside(column + across.last, g.out_width - across.last);
     }
 }
 
-// Adds to `plane`; the caller zeroes it. The order of the sums is that of (hh, ww), whatever the
-// number of threads, because one thread owns a plane.
 template <typename T>
-void col2im_plane_add(const T* cols, ptrdiff_t ld, const Window& g, ptrdiff_t y_begin, ptrdiff_t y_end, T* plane) {
-    for (ptrdiff_t hh = 0; hh < g.field_height; ++hh) {
-        for (ptrdiff_t ww = 0; ww < g.field_width; ++ww, cols += ld) {
-            const ptrdiff_t offset = ww - g.pad_x;
-            const ValidRange valid(offset, g.stride_x, g.width, g.out_width);
-            const T* in = cols;
-            for (ptrdiff_t y = y_begin; y < y_end; ++y, in += g.out_width) {
-                const ptrdiff_t row = y * g.stride_y + hh - g.pad_y;
-                if (row < 0 || row >= g.height) continue;
-                T* out = plane + row * g.width;
-                if (g.stride_x == 1) {
-                    for (ptrdiff_t x = valid.first; x < valid.last; ++x) out[x + offset] += in[x];
-                } else {
-                    for (ptrdiff_t x = valid.first; x < valid.last; ++x) out[x * g.stride_x + offset] += in[x];
-                }
-            }
-        }
-    }
+void im2col(const Correlation& g, ptrdiff_t images, const T* x, T* cols, int threads) {
+    const ptrdiff_t taps = g.field_height * g.field_width, ld = images * g.pixels();
+    for_each_task(threads, images * g.channels, [&](ptrdiff_t plane, int) {
+        const T* from = x + plane * g.height * g.width;
+        T* to = cols + plane % g.channels * taps * ld + plane / g.channels * g.pixels();
+        for (ptrdiff_t i = 0; i < g.field_height; ++i)
+            for (ptrdiff_t j = 0; j < g.field_width; ++j, to += ld)
+                for_each_span(
+                    g, i, j,
+                    [=, stride = g.stride_x](ptrdiff_t place, ptrdiff_t column, ptrdiff_t length) {
+                        if (stride == 1)
+                            copy(to + column, from + place, length);
+                        else
+                            for (ptrdiff_t k = 0; k < length; ++k) to[column + k] = from[place + k * stride];
+                    },
+                    [=](ptrdiff_t column, ptrdiff_t length) { fill(to + column, T(0), length); });
+    });
 }
 
+// The order of the sums is that of (hh, ww), whatever the number of threads, because one thread owns a plane.
+template <typename T>
+void col2im(const Correlation& g, ptrdiff_t images, const T* cols, T* x, int threads) {
+    const ptrdiff_t taps = g.field_height * g.field_width, ld = images * g.pixels();
+    for_each_task(threads, images * g.channels, [&](ptrdiff_t plane, int) {
+        T* to = x + plane * g.height * g.width;
+        fill(to, T(0), g.height * g.width);
+        const T* from = cols + plane % g.channels * taps * ld + plane / g.channels * g.pixels();
+        for (ptrdiff_t i = 0; i < g.field_height; ++i)
+            for (ptrdiff_t j = 0; j < g.field_width; ++j, from += ld)
+                for_each_span(
+                    g, i, j,
+                    [=, stride = g.stride_x](ptrdiff_t place, ptrdiff_t column, ptrdiff_t length) {
+                        for (ptrdiff_t k = 0; k < length; ++k) to[place + k * stride] += from[column + k];
+                    },
+                    [](ptrdiff_t, ptrdiff_t) {});
+    });
+}
+
+}  // namespace GCONV_LEVEL
 }  // namespace gconv

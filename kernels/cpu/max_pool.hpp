@@ -1,64 +1,205 @@
-// Max pooling of one channel plane, with the place of each maximum inside its window.
+// Max pooling of one channel plane, with the place of each maximum inside its window, and its gradient.
 #pragma once
-#include <cstddef>
+#include "kernels.hpp"
+#include "parallel.hpp"
+#include "simd.hpp"
 
 namespace gconv {
 
-struct Pool {
-    ptrdiff_t height, width;  // of the input plane
-    ptrdiff_t pool_height, pool_width;
-    ptrdiff_t stride_y, stride_x;
-    ptrdiff_t out_height, out_width;
+namespace GCONV_LEVEL {
+
+// The first maximum in row-major order wins, so only a strictly larger value replaces it, or the first NaN. `value !=
+// value` is the NaN test that survives everything but -ffast-math, which the build must not use. Selection without
+// branches: which value is larger is a coin toss that no processor predicts.
+template <typename Value, typename Place>
+GCONV_INLINE void take_larger(Value value, Place place, Value& best, Place& best_place) {
+    const auto better = (value > best) | ((value != value) & (best == best));
+    best = better ? value : best;
+    best_place = better ? place : best_place;
+}
+
+// The windows of LANES pixels, `step` 1 or 2 apart. Reads whole vectors: readable() says whether it may.
+template <typename T, int STEP>
+struct WindowVectors {
+    static bool readable(const T* corner, const Pool& g, const T* end) {
+        const ptrdiff_t last = STEP == 1 ? g.pool_width - 1 : (g.pool_width - 1) / 2 * 2;
+        return end - corner >= (g.pool_height - 1) * g.width + last + STEP * LANES<T>;
+    }
+
+    static GCONV_INLINE void scan(const T* corner, const Pool& g, Vector<T>& best, Integers<T>& places) {
+        best = values(corner, 0);
+        places = Integers<T>{};
+        for (ptrdiff_t i = 0, place = 0; i < g.pool_height; ++i)
+            for (ptrdiff_t j = 0; j < g.pool_width; ++j, ++place) {
+                const Integers<T> mark = typename Simd<T>::Integer(place) + Integers<T>{};
+                take_larger(values(corner + i * g.width, j), mark, best, places);
+            }
+    }
+
+  private:
+    static GCONV_INLINE Vector<T> values(const T* row, ptrdiff_t j) {
+        if (STEP == 1) return load(row + j);
+        Vector<T> even, odd;
+        deinterleave<T>(load(row + j / 2 * 2), load(row + j / 2 * 2 + LANES<T>), even, odd);
+        return j % 2 ? odd : even;
+    }
 };
 
-// Whether `value` takes the place of `best`: larger, or the first NaN. `value != value` is the NaN test
-// that needs no header and survives everything but -ffast-math, which the build must not use.
 template <typename T>
-inline bool replaces(T value, T best) {
-    return (value > best) | ((value != value) & (best == best));
+GCONV_INLINE void store_places(uint8_t* to, Integers<T> places, ptrdiff_t count) {
+    const auto bytes = __builtin_convertvector(places, typename Simd<T>::Bytes);
+    if (count >= LANES<T>) {
+        *reinterpret_cast<typename Simd<T>::UnalignedBytes*>(to) = bytes;
+        return;
+    }
+    for (ptrdiff_t i = 0; i < count; ++i) to[i] = bytes[i];
 }
 
-// The first maximum in row-major order wins, so only a strictly larger value replaces it. One place of
-// the window at a time along a whole output row, and selection without branches: which value is larger is
-// a coin toss that no processor predicts.
+template <typename T>
+GCONV_INLINE void store_places(int32_t* to, Integers<T> places, ptrdiff_t count) {
+    for (ptrdiff_t i = 0; i < smaller(count, LANES<T>); ++i) to[i] = static_cast<int32_t>(places[i]);
+}
+
+template <typename T>
+GCONV_INLINE Integers<T> load_places(const uint8_t* from, ptrdiff_t count) {
+    typename Simd<T>::Bytes bytes{};
+    if (count >= LANES<T>)
+        bytes = *reinterpret_cast<const typename Simd<T>::UnalignedBytes*>(from);
+    else
+        for (ptrdiff_t i = 0; i < count; ++i) bytes[i] = from[i];
+    return __builtin_convertvector(bytes, Integers<T>);
+}
+
+template <typename T>
+GCONV_INLINE Integers<T> load_places(const int32_t* from, ptrdiff_t count) {
+    Integers<T> places{};
+    for (ptrdiff_t i = 0; i < smaller(count, LANES<T>); ++i) places[i] = from[i];
+    return places;
+}
+
+// One row of outputs; `top` is the first window's corner, `end` what must not be read.
+template <typename T, typename Index, int STEP>
+ptrdiff_t pool_vectors(const T* top, const T* end, const Pool& g, T* out, Index* places) {
+    ptrdiff_t x = 0;
+    for (; x < g.out_width && WindowVectors<T, STEP>::readable(top + x * STEP, g, end); x += LANES<T>) {
+        Vector<T> best;
+        Integers<T> marks;
+        WindowVectors<T, STEP>::scan(top + x * STEP, g, best, marks);
+        store_up_to(out + x, best, g.out_width - x);
+        store_places<T>(places + x, marks, g.out_width - x);
+    }
+    return x;
+}
+
+// `rows` rows of outputs from the one whose first window begins at `top`.
 template <typename T, typename Index>
-void max_pool_plane(const T* __restrict plane, const Pool& g, T* __restrict out, Index* __restrict argmax) {
-    // Copies of what the inner loop reads: a store through a byte pointer could change `g`, and each
-    // iteration would fetch it again.
-    const ptrdiff_t width = g.width, pool_width = g.pool_width, window = g.pool_height * g.pool_width;
-    const ptrdiff_t stride = g.stride_x, out_width = g.out_width;
-    for (ptrdiff_t y = 0; y < g.out_height; ++y, out += out_width, argmax += out_width) {
-        const T* top = plane + y * g.stride_y * width;
-        for (ptrdiff_t x = 0; x < out_width; ++x) {
-            out[x] = top[x * stride];
-            argmax[x] = 0;
+void max_pool_rows(const T* top, const T* end, const Pool& g, ptrdiff_t rows, T* out, Index* places) {
+    for (ptrdiff_t y = 0; y < rows; ++y, top += g.stride_y * g.width, out += g.out_width, places += g.out_width) {
+        ptrdiff_t x = 0;
+        if (g.stride_x == 1) x = pool_vectors<T, Index, 1>(top, end, g, out, places);
+        if (g.stride_x == 2) x = pool_vectors<T, Index, 2>(top, end, g, out, places);
+        for (; x < g.out_width; ++x) {
+            const T* corner = top + x * g.stride_x;
+            T best = *corner;
+            Index best_place = 0, place = 0;
+            for (ptrdiff_t i = 0; i < g.pool_height; ++i)
+                for (ptrdiff_t j = 0; j < g.pool_width; ++j, ++place)
+                    take_larger(corner[i * g.width + j], place, best, best_place);
+            out[x] = best;
+            places[x] = best_place;
         }
-        for (ptrdiff_t place = 1; place < window; ++place) {
-            const T* in = top + place / pool_width * width + place % pool_width;
-            const Index mark = static_cast<Index>(place);
-            for (ptrdiff_t x = 0; x < out_width; ++x) {
-                const T value = in[x * stride], best = out[x];
-                const bool better = replaces(value, best);
-                out[x] = better ? value : best;
-                argmax[x] = better ? mark : argmax[x];
+    }
+}
+
+// Where a pooled value's gradient goes: nowhere if a ReLU before the pooling stopped it.
+template <typename T>
+struct PooledGradient {
+    const T *dout, *out;  // out: null without a ReLU
+
+    GCONV_INLINE T operator[](ptrdiff_t i) const { return !out || out[i] > 0 ? dout[i] : T(0); }
+
+    GCONV_INLINE Vector<T> vector(ptrdiff_t i, ptrdiff_t count) const {
+        const Vector<T> gradient = count >= LANES<T> ? load(dout + i) : load_first(dout + i, count, T(0));
+        if (!out) return gradient;
+        const Vector<T> value = count >= LANES<T> ? load(out + i) : load_first(out + i, count, T(0));
+        return value > 0 ? gradient : Vector<T>{};
+    }
+
+    PooledGradient from(ptrdiff_t i) const { return {dout + i, out ? out + i : nullptr}; }
+};
+
+// Windows two wide and two apart, none above another: each pixel is written once.
+template <typename T>
+void unpool_pairs(PooledGradient<T> gradient, const uint8_t* places, const Pool& g, T* plane) {
+    ptrdiff_t row = 0;
+    for (ptrdiff_t y = 0; y < g.out_height; ++y, gradient = gradient.from(g.out_width), places += g.out_width) {
+        for (ptrdiff_t i = 0; i < g.pool_height; ++i, ++row) {
+            T* to = plane + row * g.width;
+            for (ptrdiff_t x = 0; x < g.out_width; x += LANES<T>) {
+                const ptrdiff_t count = g.out_width - x;
+                const Vector<T> value = gradient.vector(x, count);
+                const Integers<T> place = load_places<T>(places + x, count);
+                const auto even = typename Simd<T>::Integer(2 * i);
+                Vector<T> low, high;
+                interleave<T>(place == even ? value : Vector<T>{}, place == even + 1 ? value : Vector<T>{}, low, high);
+                store_up_to(to + 2 * x, low, 2 * count);
+                store_up_to(to + 2 * x + LANES<T>, high, 2 * count - LANES<T>);
             }
+            fill(to + 2 * g.out_width, T(0), g.width - 2 * g.out_width);
         }
+        for (; row < smaller((y + 1) * g.stride_y, g.height); ++row) fill(plane + row * g.width, T(0), g.width);
     }
+    fill(plane + row * g.width, T(0), (g.height - row) * g.width);
 }
 
-// Adds to `plane`; the caller zeroes it. `argmax` comes from memory that a caller could have changed,
-// so a place outside the window is skipped rather than followed.
+GCONV_INLINE bool in_pairs(const Pool& g, const uint8_t*) {
+    return g.pool_width == 2 && g.stride_x == 2 && g.stride_y >= g.pool_height;
+}
+GCONV_INLINE bool in_pairs(const Pool&, const int32_t*) { return false; }
+template <typename T>
+void unpool_pairs(PooledGradient<T>, const int32_t*, const Pool&, T*) {}
+
+// Writes a plane's gradient. `places` come from memory that a caller could have changed, so one outside the window is
+// skipped rather than followed.
 template <typename T, typename Index>
-void max_pool_plane_backward(const T* dout, const Index* argmax, const Pool& g, T* plane) {
-    const ptrdiff_t window = g.pool_height * g.pool_width;
-    for (ptrdiff_t y = 0; y < g.out_height; ++y) {
-        for (ptrdiff_t x = 0; x < g.out_width; ++x, ++dout, ++argmax) {
-            const ptrdiff_t place = static_cast<ptrdiff_t>(*argmax);
-            if (place < 0 || place >= window) continue;
-            const ptrdiff_t i = place / g.pool_width, j = place % g.pool_width;
-            plane[(y * g.stride_y + i) * g.width + x * g.stride_x + j] += *dout;
-        }
+void unpool_plane(PooledGradient<T> gradient, const Index* places, const Pool& g, T* plane) {
+    if (in_pairs(g, places)) {
+        unpool_pairs(gradient, places, g, plane);
+        return;
     }
+    fill(plane, T(0), g.height * g.width);
+    const bool small = g.window() <= 64;
+    ptrdiff_t offsets[64];
+    for (ptrdiff_t place = 0; small && place < g.window(); ++place)
+        offsets[place] = place / g.pool_width * g.width + place % g.pool_width;
+    for (ptrdiff_t y = 0, i = 0; y < g.out_height; ++y)
+        for (ptrdiff_t x = 0; x < g.out_width; ++x, ++i) {
+            const ptrdiff_t place = static_cast<ptrdiff_t>(places[i]);
+            if (place < 0 || place >= g.window()) continue;
+            const ptrdiff_t offset = small ? offsets[place] : place / g.pool_width * g.width + place % g.pool_width;
+            plane[y * g.stride_y * g.width + x * g.stride_x + offset] += gradient[i];
+        }
 }
 
+// x (planes, H, W), out and places (planes, H', W')
+template <typename T, typename Index>
+void max_pool_forward(const Pool& g, ptrdiff_t planes, const T* x, T* out, Index* places, int threads) {
+    for_each_task(threads, planes, [&](ptrdiff_t plane, int) {
+        const T* from = x + plane * g.height * g.width;
+        max_pool_rows(from, from + g.height * g.width, g, g.out_height, out + plane * g.pixels(),
+                      places + plane * g.pixels());
+    });
+}
+
+// dout and places (planes, H', W'), dx (planes, H, W); out as in PooledGradient
+template <typename T, typename Index>
+void max_pool_backward(const Pool& g, ptrdiff_t planes, const T* dout, const T* out, const Index* places, T* dx,
+                       int threads) {
+    for_each_task(threads, planes, [&](ptrdiff_t plane, int) {
+        unpool_plane(PooledGradient<T>{dout, out}.from(plane * g.pixels()), places + plane * g.pixels(), g,
+                     dx + plane * g.height * g.width);
+    });
+}
+
+}  // namespace GCONV_LEVEL
 }  // namespace gconv

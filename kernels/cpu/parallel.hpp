@@ -1,0 +1,123 @@
+// Threads, and memory to work in. Compiles without OpenMP too.
+#pragma once
+#include <cstddef>
+#include <cstdlib>
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+namespace gconv {
+
+#ifdef _OPENMP
+inline int openmp_version() { return _OPENMP; }
+inline int thread_number() { return omp_get_thread_num(); }
+inline int team_size(int requested) {
+    int size = 1;
+#pragma omp parallel num_threads(requested)
+#pragma omp single
+    size = omp_get_num_threads();
+    return size;
+}
+#else
+inline int openmp_version() { return 0; }
+inline int thread_number() { return 0; }
+inline int team_size(int) { return 1; }
+#endif
+
+// Calls work(task, thread) for each task. Who does which task changes from run to run: a task writes only to places
+// of its own, so that results do not depend on it.
+template <typename Work>
+static inline void for_each_task(int threads, ptrdiff_t tasks, const Work& work) {
+    if (threads <= 1 || tasks <= 1) {
+        for (ptrdiff_t task = 0; task < tasks; ++task) work(task, 0);
+        return;
+    }
+#pragma omp parallel for num_threads(threads) schedule(dynamic, 1)
+    for (ptrdiff_t task = 0; task < tasks; ++task) work(task, thread_number());
+}
+
+// Aligned memory that a calling thread keeps for its next call: fresh pages cost more than what is done with them.
+class Scratch {
+  public:
+    static constexpr size_t ALIGNMENT = 64;
+
+    ~Scratch() { std::free(block_); }
+
+    // Returns null where there is no memory. What was returned before is void.
+    char* take(size_t bytes) {
+        if (bytes > size_) {
+            std::free(block_);
+            size_ = 0;
+            block_ = std::malloc(bytes + ALIGNMENT);
+            if (!block_) return nullptr;
+            size_ = bytes;
+        }
+        const size_t address = reinterpret_cast<size_t>(block_);
+        return static_cast<char*>(block_) + (ALIGNMENT - address % ALIGNMENT) % ALIGNMENT;
+    }
+
+  private:
+    void* block_ = nullptr;
+    size_t size_ = 0;
+};
+
+Scratch& calling_threads_scratch();
+
+// Adds up the sizes of arrays, then hands them out: the same requests twice, first with no base.
+class Arena {
+  public:
+    explicit Arena(char* base = nullptr) : base_(base) {}
+
+    template <typename T>
+    T* take(ptrdiff_t count) {
+        T* array = base_ ? reinterpret_cast<T*>(base_ + used_) : nullptr;
+        const size_t bytes = static_cast<size_t>(count) * sizeof(T);
+        used_ += (bytes + Scratch::ALIGNMENT - 1) / Scratch::ALIGNMENT * Scratch::ALIGNMENT;
+        return array;
+    }
+
+    void skip_to(size_t used) { used_ = used; }
+    size_t used() const { return used_; }
+
+  private:
+    char* base_;
+    size_t used_ = 0;
+};
+
+// Takes memory for an operation, prepares it, and runs it for each image and band.
+template <typename Operation, typename Prepare, typename Run>
+static bool over_bands(Operation&& operation, ptrdiff_t images, int threads, const Prepare& prepare, const Run& run) {
+    Arena shared, own;
+    operation.take_shared(shared);
+    operation.take_own(own);
+    char* base = calling_threads_scratch().take(shared.used() + threads * own.used());
+    if (!base) return false;
+    Arena memory(base);
+    operation.take_shared(memory);
+    prepare(operation);
+    const ptrdiff_t bands = operation.bands();
+    for_each_task(threads, images * bands, [&](ptrdiff_t task, int thread) {
+        Arena mine(base + shared.used() + thread * own.used());
+        run(operation, task / bands, task % bands, operation.take_own(mine));
+    });
+    return true;
+}
+
+// Takes memory for an operation whose tasks are groups of images, and runs them.
+template <typename Operation, typename Run>
+static bool over_groups(Operation& operation, int threads, const Run& run) {
+    Arena shared, own;
+    operation.take_shared(shared);
+    operation.take_own(own);
+    char* base = calling_threads_scratch().take(shared.used() + threads * own.used());
+    if (!base) return false;
+    Arena memory(base);
+    operation.take_shared(memory);
+    for_each_task(threads, operation.tasks(), [&](ptrdiff_t task, int thread) {
+        Arena mine(base + shared.used() + thread * own.used());
+        run(task, operation.take_own(mine));
+    });
+    return true;
+}
+
+}  // namespace gconv
