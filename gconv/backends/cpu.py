@@ -14,11 +14,11 @@ from gconv._typing import Array, Pair
 from gconv.backends.base import Arrays, Backend, adam_scalars, argmax_dtype
 from gconv.backends.numpy_arrays import NumpyArrays
 from gconv.shapes import output_size
-from gconv.threads import get_num_threads, sleeping_openmp
+from gconv.threads import get_num_threads, short_waits
 
 kernels: Any = None
 try:
-    with sleeping_openmp():
+    with short_waits():
         kernels = import_module("gconv.kernels.cpu._kernels")
 except ImportError:
     pass  # nothing could be compiled here: NumpyBackend takes the place of this one

@@ -5,14 +5,44 @@
 #include "kernels.hpp"
 #include "parallel.hpp"
 
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
 namespace gconv {
 namespace GCONV_LEVEL {
 
+// While one exists, results too small for a normal number are zero. The moments of parameters whose gradient stays zero
+// decay into such numbers, on which every operation takes a hundred times as long.
+class ZeroForTiny {
+  public:
+#if defined(__SSE2__)
+    ZeroForTiny() : before_(_mm_getcsr()) { _mm_setcsr(before_ | 0x8040); }
+    ~ZeroForTiny() { _mm_setcsr(before_); }
+
+  private:
+    unsigned before_;
+#elif defined(__aarch64__)
+    ZeroForTiny() {
+        asm volatile("mrs %0, fpcr" : "=r"(before_));
+        asm volatile("msr fpcr, %0" : : "r"(before_ | (uint64_t(1) << 24)));
+    }
+    ~ZeroForTiny() { asm volatile("msr fpcr, %0" : : "r"(before_)); }
+
+  private:
+    uint64_t before_;
+#endif
+};
+
 // Calls vector(i) for whole vectors and single(i) for the rest of [0, count), in blocks that threads share.
-template <typename T, typename VectorStep, typename SingleStep>
+struct AnyNumber {};
+
+// Mode: AnyNumber or ZeroForTiny.
+template <typename T, typename Mode, typename VectorStep, typename SingleStep>
 static inline void for_each_value(ptrdiff_t count, int threads, const VectorStep& vector, const SingleStep& single) {
     constexpr ptrdiff_t BLOCK = 64 * 1024 / sizeof(T);
     for_each_task(threads, divide_up(count, BLOCK), [&](ptrdiff_t block, int) {
+        [[maybe_unused]] const Mode mode;
         ptrdiff_t i = block * BLOCK;
         const ptrdiff_t end = smaller(count, i + BLOCK);
         for (; i + LANES<T> <= end; i += LANES<T>) vector(i);
@@ -22,7 +52,7 @@ static inline void for_each_value(ptrdiff_t count, int threads, const VectorStep
 
 template <typename T>
 void relu_forward(ptrdiff_t count, const T* x, T* out, int threads) {
-    for_each_value<T>(
+    for_each_value<T, AnyNumber>(
         count, threads,
         [=](ptrdiff_t i) {
             const Vector<T> value = load(x + i);
@@ -34,14 +64,14 @@ void relu_forward(ptrdiff_t count, const T* x, T* out, int threads) {
 // A selection, not a product: an infinite gradient that is stopped must not become NaN.
 template <typename T>
 void relu_backward(ptrdiff_t count, const T* dout, const T* x, T* dx, int threads) {
-    for_each_value<T>(
+    for_each_value<T, AnyNumber>(
         count, threads, [=](ptrdiff_t i) { store(dx + i, load(x + i) > 0 ? load(dout + i) : Vector<T>{}); },
         [=](ptrdiff_t i) { dx[i] = x[i] > 0 ? dout[i] : T(0); });
 }
 
 template <typename T>
 void sgd_step(ptrdiff_t count, const T* w, const T* dw, T rate, T* out, int threads) {
-    for_each_value<T>(
+    for_each_value<T, AnyNumber>(
         count, threads, [=](ptrdiff_t i) { store(out + i, load(w + i) - rate * load(dw + i)); },
         [=](ptrdiff_t i) { out[i] = w[i] - rate * dw[i]; });
 }
@@ -53,7 +83,7 @@ void momentum_step_of(ptrdiff_t count, const T* w, const T* dw, T* velocity, T r
         v = momentum * v - down;
         return NESTEROV ? parameter + (momentum * v - down) : parameter + v;
     };
-    for_each_value<T>(
+    for_each_value<T, ZeroForTiny>(
         count, threads,
         [=](ptrdiff_t i) {
             Vector<T> v = load(velocity + i);
@@ -73,7 +103,7 @@ void momentum_step(ptrdiff_t count, const T* w, const T* dw, T* velocity, T rate
 template <typename T>
 void rmsprop_step(ptrdiff_t count, const T* w, const T* dw, T* cache, T rate, T decay, T rest, T epsilon, T* out,
                   int threads) {
-    for_each_value<T>(
+    for_each_value<T, ZeroForTiny>(
         count, threads,
         [=](ptrdiff_t i) {
             const Vector<T> gradient = load(dw + i), c = decay * load(cache + i) + rest * (gradient * gradient);
@@ -90,7 +120,7 @@ template <typename T>
 void adam_step(ptrdiff_t count, const T* w, const T* dw, T* m, T* v, const AdamScalars<T>& scalars, T* out,
                int threads) {
     const AdamScalars<T> a = scalars;
-    for_each_value<T>(
+    for_each_value<T, ZeroForTiny>(
         count, threads,
         [=](ptrdiff_t i) {
             const Vector<T> gradient = load(dw + i), parameter = load(w + i);

@@ -75,7 +75,7 @@ class FilterGradient {
                 const ptrdiff_t taps = first + (block + 1) * (last - first) / blocks - k;
                 const T* columns[OUTER_ROWS];
                 for (ptrdiff_t m = 0; m < taps; ++m) columns[m] = own.image + offsets_[k + m] + y * step;
-                outer_tile<T>(taps, vectors)(smaller(strip, rows - y), g_.out_width, step, columns, gradients,
+                outer_tile<T>(taps, vectors)(smaller(strip, rows - y), g_.out_width, step, columns, gradients, false,
                                              sums + k * part.width);
             }
     }

@@ -27,26 +27,43 @@ class MatrixProduct {
     void take_shared(Arena& arena) { sums_ = arena.take<T>(splits_ > 1 ? tasks() * piece_size() : 0); }
 
     struct Own {
-        T *panel, *sums;
+        T *panel, *rows, *sums;
     };
 
     Own take_own(Arena& arena) const {
-        const ColumnParts parts(chunk_columns_, LANES<T>);
-        return {arena.take<T>((smaller(depth_, DEPTH) + LANES<T>)*parts.padded()),
+        const ptrdiff_t depth = smaller(depth_, DEPTH);
+        return {arena.take<T>((depth + LANES<T>)*ColumnParts(chunk_columns_, LANES<T>).padded()),
+                arena.take<T>(round_up(depth, LANES<T>) * round_up(chunk_rows_, LANES<T>)),
                 arena.take<T>(splits_ > 1 ? 0 : piece_size())};
     }
 
     // A piece of a (rows, depth) times b (depth, columns); with splits, the sums only.
     void run(ptrdiff_t task, const Matrix<T>& a, const Matrix<T>& b, const T* bias, bool relu, T* out,
              const Own& own) const {
-        const ptrdiff_t piece = task / splits_, split = task % splits_;
-        const Piece at = piece_at(piece);
+        const Piece at = piece_at(task / splits_);
         T* sums = splits_ > 1 ? sums_ + task * piece_size() : own.sums;
-        fill(sums, T(0), piece_size());
-        const ptrdiff_t end = (split + 1) * depth_ / splits_;
-        for (ptrdiff_t k = split * depth_ / splits_; k < end; k += DEPTH)
-            add(a, b, at, k, smaller(DEPTH, end - k), own.panel, sums);
-        if (splits_ == 1) write(at, sums, 1, 0, bias, relu, out);
+        const ptrdiff_t begin = task % splits_ * depth_ / splits_, end = (task % splits_ + 1) * depth_ / splits_;
+        for (ptrdiff_t k = begin; k == begin || k < end; k += DEPTH) {
+            const ptrdiff_t depth = smaller(DEPTH, end - k);
+            const Matrix<T> left = rows_of(a, at, k, depth, own.rows);
+            const ColumnParts parts(at.columns, LANES<T>);
+            for (ptrdiff_t number = 0; number < parts.count; ++number) {
+                const ColumnParts::Part part = parts[number];
+                pack(b, k, depth, at.column + part.begin, smaller(part.width, at.columns - part.begin), part.width,
+                     own.panel);
+                T* part_sums = sums + chunk_rows_ * part.begin;
+                const ptrdiff_t vectors = part.width / LANES<T>, blocks = divide_up(at.rows, outer_rows(vectors));
+                for (ptrdiff_t block = 0; block < blocks; ++block) {
+                    const ptrdiff_t first = block * at.rows / blocks, last = (block + 1) * at.rows / blocks;
+                    const T* rows[OUTER_ROWS];
+                    for (ptrdiff_t i = first; i < last; ++i) rows[i - first] = left.data + i * left.row;
+                    outer_tile<T>(last - first, vectors)(1, depth, 0, rows, own.panel, k == begin,
+                                                         part_sums + first * part.width);
+                    if (splits_ == 1 && k + depth == end)
+                        write(at, part, first, last, part_sums, 1, 0, bias, relu, out);
+                }
+            }
+        }
     }
 
     // Adds up the splits, in their order.
@@ -54,7 +71,12 @@ class MatrixProduct {
         if (splits_ == 1) return;
         const ptrdiff_t pieces = row_chunks() * column_chunks();
         for_each_task(pieces * splits_ * piece_size() < 1 << 17 ? 1 : threads, pieces, [&](ptrdiff_t piece, int) {
-            write(piece_at(piece), sums_ + piece * splits_ * piece_size(), splits_, piece_size(), bias, relu, out);
+            const Piece at = piece_at(piece);
+            const ColumnParts parts(at.columns, LANES<T>);
+            for (ptrdiff_t number = 0; number < parts.count; ++number)
+                write(at, parts[number], 0, at.rows,
+                      sums_ + piece * splits_ * piece_size() + chunk_rows_ * parts[number].begin, splits_, piece_size(),
+                      bias, relu, out);
         });
     }
 
@@ -77,23 +99,13 @@ class MatrixProduct {
         return {row, smaller(chunk_rows_, rows_ - row), column, smaller(chunk_columns_, columns_ - column)};
     }
 
-    // sums[part][i] += a[i][k ...] times b[k ...][part]
-    void add(const Matrix<T>& a, const Matrix<T>& b, const Piece& at, ptrdiff_t k, ptrdiff_t depth, T* panel,
-             T* sums) const {
-        const ColumnParts parts(at.columns, LANES<T>);
-        for (ptrdiff_t number = 0; number < parts.count; ++number) {
-            const ColumnParts::Part part = parts[number];
-            pack(b, k, depth, at.column + part.begin, smaller(part.width, at.columns - part.begin), part.width, panel);
-            const ptrdiff_t vectors = part.width / LANES<T>, blocks = divide_up(at.rows, outer_rows(vectors));
-            for (ptrdiff_t block = 0; block < blocks; ++block) {
-                const ptrdiff_t first = block * at.rows / blocks, last = (block + 1) * at.rows / blocks;
-                const T* rows[OUTER_ROWS];
-                for (ptrdiff_t i = first; i < last; ++i) rows[i - first] = a.data + (at.row + i) * a.row + k * a.column;
-                const bool in_row = a.column == 1;
-                outer_tile<T>(last - first, vectors)(in_row ? 1 : depth, in_row ? depth : 1, a.column, rows, panel,
-                                                     sums + chunk_rows_ * part.begin + first * part.width);
-            }
-        }
+    // Rows whose values are neighbours: in place, or copied from a transposed matrix.
+    static Matrix<T> rows_of(const Matrix<T>& a, const Piece& at, ptrdiff_t k, ptrdiff_t depth, T* copies) {
+        const T* from = a.data + at.row * a.row + k * a.column;
+        if (a.column == 1) return {from, a.row, 1};
+        const ptrdiff_t width = round_up(depth, LANES<T>);
+        pack_transposed(from, a.column, depth, at.rows, width, copies);
+        return {copies, width, 1};
     }
 
     static void pack(const Matrix<T>& b, ptrdiff_t k, ptrdiff_t depth, ptrdiff_t column, ptrdiff_t columns,
@@ -109,22 +121,19 @@ class MatrixProduct {
         }
     }
 
-    void write(const Piece& at, const T* sums, ptrdiff_t count, ptrdiff_t step, const T* bias, bool relu,
-               T* out) const {
-        const ColumnParts parts(at.columns, LANES<T>);
-        for (ptrdiff_t number = 0; number < parts.count; ++number) {
-            const ColumnParts::Part part = parts[number];
-            for (ptrdiff_t i = 0; i < at.rows; ++i)
-                for (ptrdiff_t j = 0; j < part.width; j += LANES<T>) {
-                    const ptrdiff_t column = part.begin + j, left = at.columns - column;
-                    const T* from = sums + chunk_rows_ * part.begin + i * part.width + j;
-                    Vector<T> total = load(from);
-                    for (ptrdiff_t split = 1; split < count; ++split) total += load(from + split * step);
-                    if (bias) total += load_up_to(bias + at.column + column, left);
-                    if (relu) total = total < 0 ? Vector<T>{} : total;
-                    store_up_to(out + (at.row + i) * columns_ + at.column + column, total, left);
-                }
-        }
+    // Rows [first, last) of a part, the sum of `count` sums `step` apart.
+    void write(const Piece& at, const ColumnParts::Part& part, ptrdiff_t first, ptrdiff_t last, const T* sums,
+               ptrdiff_t count, ptrdiff_t step, const T* bias, bool relu, T* out) const {
+        for (ptrdiff_t i = first; i < last; ++i)
+            for (ptrdiff_t j = 0; j < part.width; j += LANES<T>) {
+                const ptrdiff_t column = part.begin + j, left = at.columns - column;
+                const T* from = sums + i * part.width + j;
+                Vector<T> total = load(from);
+                for (ptrdiff_t split = 1; split < count; ++split) total += load(from + split * step);
+                if (bias) total += load_up_to(bias + at.column + column, left);
+                if (relu) total = total < 0 ? Vector<T>{} : total;
+                store_up_to(out + (at.row + i) * columns_ + at.column + column, total, left);
+            }
     }
 
     static Vector<T> load_up_to(const T* p, ptrdiff_t count) {

@@ -12,14 +12,15 @@ constexpr ptrdiff_t OUTER_ROWS = REGISTERS == 32 ? 8 : 6;
 // The most rows of a tile with so many vectors: accumulators, a row of values and a factor fill the registers.
 constexpr ptrdiff_t outer_rows(ptrdiff_t vectors) { return vectors == 4 ? 6 : OUTER_ROWS; }
 
-// sums[m][v] += over (y, x): rows[m][y * step + x] * values[y * width + x][v], where values and sums have VECTORS
-// vectors a row.
+// sums[m][v] = (fresh ? 0 : sums[m][v]) + over (y, x): rows[m][y * step + x] * values[y * width + x][v], where values
+// and sums have VECTORS vectors a row.
 template <typename T>
 using OuterTile = void (*)(ptrdiff_t height, ptrdiff_t width, ptrdiff_t step, const T* const* rows, const T* values,
-                           T* sums);
+                           bool fresh, T* sums);
 
 template <typename T, int ROWS, int VECTORS>
-void outer_tile_of(ptrdiff_t height, ptrdiff_t width, ptrdiff_t step, const T* const* rows, const T* values, T* sums) {
+void outer_tile_of(ptrdiff_t height, ptrdiff_t width, ptrdiff_t step, const T* const* rows, const T* values, bool fresh,
+                   T* sums) {
     constexpr ptrdiff_t pitch = VECTORS * LANES<T>;
     Vector<T> total[ROWS][VECTORS];
     const T* row[ROWS];
@@ -27,7 +28,7 @@ void outer_tile_of(ptrdiff_t height, ptrdiff_t width, ptrdiff_t step, const T* c
     for (int m = 0; m < ROWS; ++m) {
         row[m] = rows[m];
 #pragma GCC unroll 4
-        for (int v = 0; v < VECTORS; ++v) total[m][v] = load(sums + m * pitch + v * LANES<T>);
+        for (int v = 0; v < VECTORS; ++v) total[m][v] = fresh ? Vector<T>{} : load(sums + m * pitch + v * LANES<T>);
     }
     for (ptrdiff_t y = 0; y < height; ++y) {
         for (ptrdiff_t x = 0; x < width; ++x, values += pitch) {
