@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from gconv.backends import unavailable_reason
+from gconv.benchmarking.turns import Worker, peers_of, python_command, summary
 
 FIRST_CALL = """
 import time; begin = time.perf_counter()
@@ -32,59 +33,6 @@ out, _ = conv_forward_fast(x, w, b, {"stride": 1, "pad": 3})
 float(out[0, 0, 0, 0])
 print(time.perf_counter() - begin)
 """
-
-
-class Worker:
-    """A process of benchmarks.worker."""
-
-    def __init__(self, module: str, options: list[str]) -> None:
-        command = [sys.executable, "-m", "benchmarks.worker", module, *options]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        begin = self._read()
-        self.rows: list[str] = begin["rows"]
-        self.versions: dict[str, str] = begin["versions"]
-
-    def _read(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"the worker ended with exit code {self._process.wait()}")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
-    def measure(self, row: str, samples: int) -> dict[str, Any]:
-        """Return what the worker measured of a row."""
-        assert self._process.stdin is not None
-        print(json.dumps({"row": row, "samples": samples}), file=self._process.stdin, flush=True)
-        return self._read()
-
-    def close(self) -> None:
-        """End the process."""
-        if self._process.stdin is not None:
-            self._process.stdin.close()
-        self._process.wait(timeout=60)
-
-
-def peers_of(row: str, peer_rows: list[str]) -> list[str]:
-    """Return the peer's rows that a row of ours is compared with."""
-    plain = re.sub(r", (no )?graph$", "", row)
-    return [name for name in peer_rows if name == plain or name.startswith(f"{plain} [")]
-
-
-def summary(blocks: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return one measurement of several blocks."""
-    wrong = [block["error"] for block in blocks if "error" in block]
-    if wrong:
-        return {"error": wrong[0]}
-    times = sorted(t for block in blocks for t in block["ms"])
-    quarter = len(times) // 4
-    return {
-        "median_ms": statistics.median(times),
-        "quarter_ms": [times[quarter], times[-1 - quarter]],
-        "samples": len(times),
-        "bytes": blocks[0]["bytes"],
-        "flops": blocks[0]["flops"],
-    }
 
 
 def measure_all(ours: Worker, peer: Worker | None, options: argparse.Namespace, deadline: float) -> dict[str, Any]:
@@ -133,7 +81,7 @@ def first_calls(count: int) -> list[float]:
     """Return the seconds of import and first convolution in fresh processes, after one that fills the disk cache."""
     seconds = []
     for _ in range(count + 1):
-        done = subprocess.run([sys.executable, "-c", FIRST_CALL], capture_output=True, text=True, check=True)
+        done = subprocess.run(python_command(FIRST_CALL), capture_output=True, text=True, check=True)
         seconds.append(float(done.stdout))
     return seconds[1:]
 

@@ -8,6 +8,7 @@ import click
 
 from gconv import __version__
 from gconv.backends import BackendUnavailableError
+from gconv.cli.bench import bench
 from gconv.cli.evaluate import evaluate
 from gconv.cli.info import info
 from gconv.cli.train import train
@@ -21,7 +22,7 @@ def gconv() -> None:
     """Convolutional networks on NumPy or CuPy arrays: train one, evaluate it, see what this machine offers."""
 
 
-for command in (train, evaluate, info):
+for command in (train, evaluate, bench, info):
     gconv.add_command(command)
 
 

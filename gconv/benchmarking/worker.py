@@ -1,11 +1,16 @@
 """A process that times rows on request: one line of JSON in, one out.
 
-python -m benchmarks.worker benchmarks.gpu_rows [--shrink 64] [--gpu-on-cpu]
+python -m gconv.benchmarking.worker gconv.benchmarking.rows [--shrink 64] [--gpu-on-cpu]
+
+A module of rows has ``prepare()``, ``rows(shrink)``, ``synchronize()`` and ``versions()``, and where a device has a clock
+of its own ``event()`` and ``elapsed(begin, end)``. A row is a function without arguments that returns (work, bytes,
+FLOPs): ``work()`` does one repetition; bytes and FLOPs are the fewest that it needs, 0 where none are counted.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 import json
 import sys
@@ -19,7 +24,7 @@ SLOW_MS = 300  # beyond it one sample is all there is time for
 
 
 class HostClock:
-    """Stands in for CUDA events where there is no device."""
+    """The host's clock, where there is no device's."""
 
     def __init__(self, module: Any) -> None:
         self.synchronize = module.synchronize
@@ -35,7 +40,7 @@ class HostClock:
 
 
 def sample(work: Callable[[], Any], repeats: int, clock: Any) -> float:
-    """Return milliseconds a repetition, between CUDA events around all of them."""
+    """Return milliseconds a repetition."""
     clock.synchronize()
     begin = clock.event()
     for _ in range(repeats):
@@ -46,6 +51,7 @@ def sample(work: Callable[[], Any], repeats: int, clock: Any) -> float:
 def measure(row: tuple[Any, float, float], samples: int, clock: Any) -> dict[str, Any]:
     """Warm up, choose how often a sample repeats the work, and take the samples."""
     work, size, flops = row
+    gc.collect()  # not in a sample
     times = [sample(work, 1, clock)]
     if times[0] < SLOW_MS:
         for _ in range(3):
@@ -65,14 +71,14 @@ def main() -> None:
     options = parser.parse_args()
     answers, sys.stdout = sys.stdout, sys.stderr
     if options.gpu_on_cpu:
-        sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+        sys.path.insert(0, str(Path.cwd() / "tests"))
         from cuda_on_cpu import cupy_host
 
         cupy_host.settings["checked"] = False
         cupy_host.install()
     module = importlib.import_module(options.module)
     module.prepare()
-    clock = HostClock(module) if options.gpu_on_cpu else module
+    clock = module if hasattr(module, "event") and not options.gpu_on_cpu else HostClock(module)
     rows = module.rows(options.shrink)
     made: dict[str, Any] = {}
     print(json.dumps({"rows": list(rows), "versions": module.versions()}), file=answers, flush=True)
