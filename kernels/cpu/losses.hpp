@@ -68,7 +68,7 @@ double softmax_loss(ptrdiff_t samples, ptrdiff_t classes, const T* x, const int6
     const T share = T(1) / static_cast<T>(samples);
     for (ptrdiff_t n = 0; n < samples; ++n, x += classes, dx += classes) {
         T most = x[0];
-        for (ptrdiff_t c = 1; c < classes; ++c) most = (x[c] > most) | (x[c] != x[c]) ? x[c] : most;
+        for (ptrdiff_t c = 1; c < classes; ++c) most = ((x[c] > most) | (x[c] != x[c])) ? x[c] : most;
         const T total = RowExponentials<T>::write(x, classes, most, dx);
         // log(total) - shifted, not -log(probability): a probability may underflow to 0.
         loss += std::log(static_cast<double>(total)) - static_cast<double>(x[y[n]] - most);

@@ -51,7 +51,7 @@ class StridedGradient {
             g.field_height = larger(y.taps, 0);
             g.field_width = larger(x.taps, 0);
             g.out_height = y.count;
-            g.out_width = x.count;
+            g.out_width = common_.out_width;  // some do a pixel more, so that rows of all are as long
             phases_[i] = {y, x, Products<T>(g, forward_.channels), g.depth() == 0};
         }
         return phases_;
@@ -175,8 +175,8 @@ class StridedGradient {
     void merge(const Phase* across, const T* parts, ptrdiff_t row, T* dx) const {
         const ptrdiff_t stride = forward_.stride_x, width = forward_.width;
         if (stride == 2) {
-            const T *even = parts + row * across[0].x.count, *odd = parts + forward_.channels * plane();
-            odd += row * across[1].x.count;
+            const T *even = parts + row * common_.out_width, *odd = parts + forward_.channels * plane();
+            odd += row * common_.out_width;
             for (ptrdiff_t x = 0; x < width; x += 2 * LANES<T>) {
                 const ptrdiff_t left = width - x;
                 // Loads stay inside the parts, which are followed by others or by a panel.
@@ -188,7 +188,7 @@ class StridedGradient {
             return;
         }
         for (ptrdiff_t column = 0; column < smaller(stride, width); ++column) {
-            const T* from = parts + column * forward_.channels * plane() + row * across[column].x.count;
+            const T* from = parts + column * forward_.channels * plane() + row * common_.out_width;
             for (ptrdiff_t i = 0; i < across[column].x.count; ++i) dx[column + i * stride] = from[i];
         }
     }
