@@ -66,6 +66,7 @@ LAYERS = [
     ("layer_utils",),
     ("classifiers", "solver_arguments", "solver_graph", "solver_state", "solver_steps"),
     ("solver", "solver_device"),
+    ("benchmarking",),
     ("cli",),
 ]
 

@@ -90,7 +90,8 @@ def step(batch: int) -> Row:
 
 def solver(images: int, batch: int) -> Row:
     """One epoch of the Solver, with accuracy checks on one image only."""
-    data = {"X_train": normal(images, 3, 32, 32), "y_train": get_backend().asarray(np.arange(images) % 10)}
+    x, y = normal(images, 3, 32, 32), get_backend().asarray(np.arange(images) % 10)
+    data = {"X_train": x, "y_train": y, "X_val": x[:1], "y_val": y[:1]}
     options: dict[str, Any] = {"update_rule": "adam", "optim_config": {"learning_rate": 1e-3}, "verbose": False}
     model = ThreeLayerConvNet(weight_scale=1e-2, rng=0)
     made = Solver(model, data, batch_size=batch, num_epochs=1, num_train_samples=1, seed=0, **options)
@@ -161,7 +162,7 @@ def cifar10_epoch() -> Row:
 
     images, labels = images_and_labels()
     model = ThreeLayerConvNet(weight_scale=1e-3, hidden_dim=500, rng=0)
-    data = {"X_train": images, "y_train": labels}
+    data = {"X_train": images, "y_train": labels, "X_val": images[:1], "y_val": labels[:1]}
     options: dict[str, Any] = {"update_rule": "adam", "optim_config": {"learning_rate": 1e-3}, "verbose": False}
     made = Solver(model, data, batch_size=50, num_epochs=1, num_train_samples=1, seed=0, **options)
     return lambda: made.train(1), 0, 0

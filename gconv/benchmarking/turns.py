@@ -1,5 +1,7 @@
-"""Measurements of several libraries in turn, each in a process of its own: two thread pools in one process steal each
-other's cores, and a machine that slows down slows down all.
+"""Measurements of several libraries in turn, each in a process of its own.
+
+Two thread pools in one process steal each other's cores; and where they take turns, a machine that slows down slows
+down all.
 """
 
 from __future__ import annotations
@@ -34,8 +36,7 @@ class Worker:
         self.versions: dict[str, str] = begin["versions"]
 
     def _read(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
+        line = self._process.stdout.readline() if self._process.stdout else ""
         if not line:
             raise RuntimeError(f"the worker ended with exit code {self._process.wait()}")
         answer: dict[str, Any] = json.loads(line)
@@ -43,14 +44,14 @@ class Worker:
 
     def measure(self, row: str, samples: int) -> dict[str, Any]:
         """Return what the worker measured of a row."""
-        assert self._process.stdin is not None
         print(json.dumps({"row": row, "samples": samples}), file=self._process.stdin, flush=True)
         return self._read()
 
     def close(self) -> None:
         """End the process."""
-        if self._process.stdin is not None:
-            self._process.stdin.close()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
         self._process.wait(timeout=60)
 
 

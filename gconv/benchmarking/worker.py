@@ -2,9 +2,9 @@
 
 python -m gconv.benchmarking.worker gconv.benchmarking.rows [--shrink 64] [--gpu-on-cpu]
 
-A module of rows has ``prepare()``, ``rows(shrink)``, ``synchronize()`` and ``versions()``, and where a device has a clock
-of its own ``event()`` and ``elapsed(begin, end)``. A row is a function without arguments that returns (work, bytes,
-FLOPs): ``work()`` does one repetition; bytes and FLOPs are the fewest that it needs, 0 where none are counted.
+A module of rows has ``prepare()``, ``rows(shrink)``, ``synchronize()`` and ``versions()``, and where a device has a
+clock of its own ``event()`` and ``elapsed(begin, end)``. A row is a function without arguments that returns (work,
+bytes, FLOPs): ``work()`` does one repetition; bytes and FLOPs are the fewest that it needs, 0 where none are counted.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+__all__ = ["HostClock", "main", "measure", "sample"]
 
 TARGET_MS = 20  # of one sample: long against a launch
 SLOW_MS = 300  # beyond it one sample is all there is time for

@@ -30,12 +30,12 @@ NAIVE_ROWS = r"^(seed conv|max pool)"
 def bench(images: int, pattern: str, rounds: int, samples: int, output: Path | None) -> None:
     """Compare the speed of what is installed here: each in a process of its own, in turn."""
     workers = _workers(images)
-    rows = [row for row in workers["cpu"].rows if re.search(pattern, row) and "[" not in row]
-    if not rows:
-        raise click.BadParameter(f"--rows must find a row; got {pattern!r}")
     results: dict[str, dict[str, Any]] = {}
-    click.echo(f"{'milliseconds, median (speed-up over the first)':46}")
     try:
+        rows = [row for row in workers["cpu"].rows if re.search(pattern, row) and "[" not in row]
+        if not rows:
+            raise click.BadParameter(f"--rows must find a row; got {pattern!r}")
+        click.echo("milliseconds, median (speed-up over the first)")
         for row in rows:
             taking_part = {
                 name: worker for name, worker in workers.items() if name != "naive" or re.search(NAIVE_ROWS, row)
@@ -43,9 +43,9 @@ def bench(images: int, pattern: str, rounds: int, samples: int, output: Path | N
             results[row] = dict(in_turns(taking_part, row, rounds, samples))
             click.echo(_line(row, results[row]))
     finally:
-        versions = {key: value for worker in workers.values() for key, value in worker.versions.items()}
         for worker in workers.values():
             worker.close()
+    versions = {key: value for worker in workers.values() for key, value in worker.versions.items()}
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)
         text = json.dumps({"versions": versions, "images": images, "rows": results}, indent=1)
