@@ -8,6 +8,7 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError
+from setuptools.modified import newer_group
 
 KERNELS = Path("kernels") / "cpu"
 
@@ -58,9 +59,13 @@ class BuildKernels(build_ext):
         super().build_extension(extension)
 
     def _compile_level(self, extension: Extension, name: str, flags: list[str]) -> list[str]:
+        folder, source = Path(self.build_temp, name), str(KERNELS / "level.cpp")
+        objects: list[str] = self.compiler.object_filenames([source], output_dir=str(folder))
+        if not self.force and not newer_group([__file__, *extension.depends], objects[0]):
+            return objects  # from an earlier build in this folder
         return self.compiler.compile(
-            [str(KERNELS / "level.cpp")],
-            output_dir=str(Path(self.build_temp, name)),
+            [source],
+            output_dir=str(folder),
             macros=[("GCONV_LEVEL", name)],
             include_dirs=extension.include_dirs,
             extra_postargs=[*extension.extra_compile_args, *flags],

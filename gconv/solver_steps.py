@@ -69,7 +69,8 @@ class HostSteps(Steps):
         """Do one step."""
         solver, params = self._solver, self._solver.model.params
         chosen = solver._minibatch(solver.iteration)
-        loss, grads = solver.model.loss(solver.X_train[chosen], solver.y_train[chosen])
+        X, y = (get_backend(data).gather_rows(data, chosen) for data in (solver.X_train, solver.y_train))
+        loss, grads = solver.model.loss(X, y)
         value = float(loss)
         if not math.isfinite(value):
             raise diverged(solver, value, self._previous)

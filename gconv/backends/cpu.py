@@ -344,6 +344,14 @@ class CpuBackend(NumpyArrays, Backend):
                 total += kernels.l2_penalty(flat[0], reg, flat[1], _threads(w.size))
         return loss + loss.dtype.type(0.5 * reg * total)
 
+    def gather_rows(self, x: Array, indices: Array) -> Array:
+        """Copy to memory of a minibatch that is gone."""
+        if not x.flags.c_contiguous:
+            return super().gather_rows(x, indices)
+        out = _empty((len(indices), *x.shape[1:]), x.dtype)
+        # "clip" writes straight to `out`; the indices are valid.
+        return np.take(x, indices, axis=0, out=out, mode="clip")
+
 
 def _flats(*arrays: Array) -> list[Array] | None:
     """Return the arrays as flat views that a kernel may write to; None where one is not contiguous."""

@@ -136,10 +136,6 @@ class MatrixProduct {
             }
     }
 
-    static Vector<T> load_up_to(const T* p, ptrdiff_t count) {
-        return count >= LANES<T> ? load(p) : load_first(p, count, T(0));
-    }
-
     ptrdiff_t rows_, columns_, depth_, chunk_rows_, chunk_columns_, splits_;
     T* sums_ = nullptr;
 };

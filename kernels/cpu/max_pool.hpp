@@ -63,10 +63,16 @@ GCONV_INLINE void store_places(int32_t* to, Integers<T> places, ptrdiff_t count)
 template <typename T>
 GCONV_INLINE Integers<T> load_places(const uint8_t* from, ptrdiff_t count) {
     typename Simd<T>::Bytes bytes{};
-    if (count >= LANES<T>)
-        bytes = *reinterpret_cast<const typename Simd<T>::UnalignedBytes*>(from);
+    if (count >= LANES<T>) bytes = *reinterpret_cast<const typename Simd<T>::UnalignedBytes*>(from);
+#if GCONV_VECTOR_BYTES == 64
+    else {
+        const __m128i first = _mm_maskz_loadu_epi8(static_cast<__mmask16>((1u << larger(count, 0)) - 1), from);
+        __builtin_memcpy(&bytes, &first, sizeof(bytes));
+    }
+#else
     else
         for (ptrdiff_t i = 0; i < count; ++i) bytes[i] = from[i];
+#endif
     return __builtin_convertvector(bytes, Integers<T>);
 }
 
@@ -119,66 +125,86 @@ struct PooledGradient {
     GCONV_INLINE T operator[](ptrdiff_t i) const { return !out || out[i] > 0 ? dout[i] : T(0); }
 
     GCONV_INLINE Vector<T> vector(ptrdiff_t i, ptrdiff_t count) const {
-        const Vector<T> gradient = count >= LANES<T> ? load(dout + i) : load_first(dout + i, count, T(0));
-        if (!out) return gradient;
-        const Vector<T> value = count >= LANES<T> ? load(out + i) : load_first(out + i, count, T(0));
-        return value > 0 ? gradient : Vector<T>{};
+        const Vector<T> gradient = load_up_to(dout + i, count);
+        return !out ? gradient : load_up_to(out + i, count) > 0 ? gradient : Vector<T>{};
     }
 
     PooledGradient from(ptrdiff_t i) const { return {dout + i, out ? out + i : nullptr}; }
 };
 
-// Windows two wide and two apart, none above another: each pixel is written once.
 template <typename T>
-void unpool_pairs(PooledGradient<T> gradient, const uint8_t* places, const Pool& g, T* plane) {
-    ptrdiff_t row = 0;
-    for (ptrdiff_t y = 0; y < g.out_height; ++y, gradient = gradient.from(g.out_width), places += g.out_width) {
-        for (ptrdiff_t i = 0; i < g.pool_height; ++i, ++row) {
-            T* to = plane + row * g.width;
-            for (ptrdiff_t x = 0; x < g.out_width; x += LANES<T>) {
-                const ptrdiff_t count = g.out_width - x;
-                const Vector<T> value = gradient.vector(x, count);
-                const Integers<T> place = load_places<T>(places + x, count);
-                const auto even = typename Simd<T>::Integer(2 * i);
-                Vector<T> low, high;
-                interleave<T>(place == even ? value : Vector<T>{}, place == even + 1 ? value : Vector<T>{}, low, high);
-                store_up_to(to + 2 * x, low, 2 * count);
-                store_up_to(to + 2 * x + LANES<T>, high, 2 * count - LANES<T>);
-            }
-            fill(to + 2 * g.out_width, T(0), g.width - 2 * g.out_width);
-        }
-        for (; row < smaller((y + 1) * g.stride_y, g.height); ++row) fill(plane + row * g.width, T(0), g.width);
-    }
-    fill(plane + row * g.width, T(0), (g.height - row) * g.width);
+GCONV_INLINE Vector<T> only_at(Integers<T> places, ptrdiff_t place, Vector<T> value) {
+    return places == typename Simd<T>::Integer(place) ? value : Vector<T>{};
 }
 
-GCONV_INLINE bool in_pairs(const Pool& g, const uint8_t*) {
-    return g.pool_width == 2 && g.stride_x == 2 && g.stride_y >= g.pool_height;
-}
-GCONV_INLINE bool in_pairs(const Pool&, const int32_t*) { return false; }
+// Windows two or three wide and two apart: whole vectors, row by row of each window. Rows that no window before has
+// reached are written, others added to.
 template <typename T>
-void unpool_pairs(PooledGradient<T>, const int32_t*, const Pool&, T*) {}
+void unpool_by_twos(PooledGradient<T> gradient, const uint8_t* places, const Pool& g, T* plane) {
+    const bool three = g.pool_width == 3;
+    const ptrdiff_t columns = g.out_width + three, covered = 2 * g.out_width + three;
+    const Integers<T> one_back = lane_numbers<T>() + (LANES<T> - 1);
+    ptrdiff_t written = 0;
+    for (ptrdiff_t y = 0; y < g.out_height; ++y, gradient = gradient.from(g.out_width), places += g.out_width)
+        for (ptrdiff_t i = 0; i < g.pool_height; ++i) {
+            const ptrdiff_t row = y * g.stride_y + i, first = i * g.pool_width;
+            T* to = plane + row * g.width;
+            if (row > written) fill(plane + written * g.width, T(0), (row - written) * g.width);
+            const bool add = row < written;
+            written = larger(written, row + 1);
+            Vector<T> before{};  // gradients for the third column of a window are the next window's first
+            for (ptrdiff_t x = 0; x < columns; x += LANES<T>) {
+                const ptrdiff_t count = g.out_width - x, left = covered - 2 * x;
+                const Vector<T> value = gradient.vector(x, count);
+                const Integers<T> place = load_places<T>(places + x, count);
+                Vector<T> even = only_at<T>(place, first, value);
+                if (three) {
+                    const Vector<T> third = only_at<T>(place, first + 2, value);
+                    even += shuffle<T>(before, third, one_back);
+                    before = third;
+                }
+                Vector<T> low, high;
+                interleave<T>(even, only_at<T>(place, first + 1, value), low, high);
+                if (add) {
+                    low += load_up_to(to + 2 * x, left);
+                    high += load_up_to(to + 2 * x + LANES<T>, left - LANES<T>);
+                }
+                store_up_to(to + 2 * x, low, left);
+                store_up_to(to + 2 * x + LANES<T>, high, left - LANES<T>);
+            }
+            if (!add) fill(to + covered, T(0), g.width - covered);
+        }
+    fill(plane + written * g.width, T(0), (g.height - written) * g.width);
+}
+
+GCONV_INLINE bool by_twos(const Pool& g, const uint8_t*) {
+    return g.stride_x == 2 && (g.pool_width == 2 || g.pool_width == 3);
+}
+GCONV_INLINE bool by_twos(const Pool&, const int32_t*) { return false; }
+template <typename T>
+void unpool_by_twos(PooledGradient<T>, const int32_t*, const Pool&, T*) {}
 
 // Writes a plane's gradient. `places` come from memory that a caller could have changed, so one outside the window is
 // skipped rather than followed.
 template <typename T, typename Index>
 void unpool_plane(PooledGradient<T> gradient, const Index* places, const Pool& g, T* plane) {
-    if (in_pairs(g, places)) {
-        unpool_pairs(gradient, places, g, plane);
+    if (by_twos(g, places)) {
+        unpool_by_twos(gradient, places, g, plane);
         return;
     }
     fill(plane, T(0), g.height * g.width);
-    const bool small = g.window() <= 64;
-    ptrdiff_t offsets[64];
-    for (ptrdiff_t place = 0; small && place < g.window(); ++place)
-        offsets[place] = place / g.pool_width * g.width + place % g.pool_width;
-    for (ptrdiff_t y = 0, i = 0; y < g.out_height; ++y)
-        for (ptrdiff_t x = 0; x < g.out_width; ++x, ++i) {
-            const ptrdiff_t place = static_cast<ptrdiff_t>(places[i]);
-            if (place < 0 || place >= g.window()) continue;
-            const ptrdiff_t offset = small ? offsets[place] : place / g.pool_width * g.width + place % g.pool_width;
-            plane[y * g.stride_y * g.width + x * g.stride_x + offset] += gradient[i];
+    ptrdiff_t offsets[256];
+    const ptrdiff_t window = g.window(), width = g.pool_width, pitch = g.width, step = g.stride_x, count = g.out_width;
+    const bool known = window <= 256;
+    for (ptrdiff_t place = 0; known && place < window; ++place) offsets[place] = place / width * pitch + place % width;
+    for (ptrdiff_t y = 0; y < g.out_height; ++y, gradient = gradient.from(count), places += count) {
+        T* corner = plane + y * g.stride_y * pitch;
+        for (ptrdiff_t x = 0; x < count; ++x, corner += step) {
+            const ptrdiff_t place = static_cast<ptrdiff_t>(places[x]);
+            if (place < 0 || place >= window) continue;
+            corner[known ? offsets[place] : place / width * pitch + place % width] += gradient[x];
         }
+    }
 }
 
 // x (planes, H, W), out and places (planes, H', W')

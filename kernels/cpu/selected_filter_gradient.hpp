@@ -9,10 +9,6 @@
 #include "max_pool.hpp"
 #include "padded_image.hpp"
 
-#if GCONV_VECTOR_BYTES == 64
-#include <immintrin.h>
-#endif
-
 namespace gconv {
 namespace GCONV_LEVEL {
 

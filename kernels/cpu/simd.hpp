@@ -4,6 +4,10 @@
 #include <cstddef>
 #include <cstdint>
 
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
 #ifndef GCONV_LEVEL
 #error "GCONV_LEVEL names the namespace of the instruction set"
 #endif
@@ -53,6 +57,19 @@ constexpr int REGISTERS = 32;
 constexpr int REGISTERS = 16;
 #endif
 
+constexpr ptrdiff_t smaller(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
+constexpr ptrdiff_t larger(ptrdiff_t a, ptrdiff_t b) { return a > b ? a : b; }
+constexpr ptrdiff_t divide_up(ptrdiff_t a, ptrdiff_t b) { return (a + b - 1) / b; }
+constexpr ptrdiff_t round_up(ptrdiff_t a, ptrdiff_t b) { return divide_up(a, b) * b; }
+
+// Lane numbers 0, 1, 2, ...
+template <typename T>
+GCONV_INLINE Integers<T> lane_numbers() {
+    Integers<T> out{};
+    for (int i = 0; i < LANES<T>; ++i) out[i] = i;
+    return out;
+}
+
 template <typename T>
 GCONV_INLINE Vector<T> load(const T* p) {
     return *reinterpret_cast<const typename Simd<T>::Unaligned*>(p);
@@ -69,12 +86,52 @@ GCONV_INLINE Vector<T> splat(T value) {
     return value - Vector<T>{};
 }
 
+// The first `count` lanes, 0 <= count <= LANES; what is not among them is `rest`, or not written.
+template <typename T>
+GCONV_INLINE Vector<T> load_first(const T* p, ptrdiff_t count, T rest) {
+    T lanes[LANES<T>];
+    for (ptrdiff_t i = 0; i < LANES<T>; ++i) lanes[i] = i < count ? p[i] : rest;
+    return load(lanes);
+}
+
 template <typename T>
 GCONV_INLINE void store_first(T* p, Vector<T> v, ptrdiff_t count) {
     T lanes[LANES<T>];
     store(lanes, v);
     for (ptrdiff_t i = 0; i < count; ++i) p[i] = lanes[i];
 }
+
+#if GCONV_VECTOR_BYTES == 64
+GCONV_INLINE Vector<float> load_first(const float* p, ptrdiff_t count, float rest) {
+    const auto mask = static_cast<__mmask16>((1u << larger(count, 0)) - 1);
+    return (Vector<float>)_mm512_mask_loadu_ps((__m512)splat(rest), mask, p);
+}
+GCONV_INLINE Vector<double> load_first(const double* p, ptrdiff_t count, double rest) {
+    const auto mask = static_cast<__mmask8>((1u << larger(count, 0)) - 1);
+    return (Vector<double>)_mm512_mask_loadu_pd((__m512d)splat(rest), mask, p);
+}
+GCONV_INLINE void store_first(float* p, Vector<float> v, ptrdiff_t count) {
+    _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << count) - 1), (__m512)v);
+}
+GCONV_INLINE void store_first(double* p, Vector<double> v, ptrdiff_t count) {
+    _mm512_mask_storeu_pd(p, static_cast<__mmask8>((1u << count) - 1), (__m512d)v);
+}
+#elif GCONV_VECTOR_BYTES == 32
+GCONV_INLINE Vector<float> load_first(const float* p, ptrdiff_t count, float rest) {
+    const Integers<float> mask = lane_numbers<float>() < static_cast<int32_t>(count);
+    return mask ? (Vector<float>)_mm256_maskload_ps(p, (__m256i)mask) : splat(rest);
+}
+GCONV_INLINE Vector<double> load_first(const double* p, ptrdiff_t count, double rest) {
+    const Integers<double> mask = lane_numbers<double>() < static_cast<int64_t>(count);
+    return mask ? (Vector<double>)_mm256_maskload_pd(p, (__m256i)mask) : splat(rest);
+}
+GCONV_INLINE void store_first(float* p, Vector<float> v, ptrdiff_t count) {
+    _mm256_maskstore_ps(p, (__m256i)(lane_numbers<float>() < static_cast<int32_t>(count)), (__m256)v);
+}
+GCONV_INLINE void store_first(double* p, Vector<double> v, ptrdiff_t count) {
+    _mm256_maskstore_pd(p, (__m256i)(lane_numbers<double>() < static_cast<int64_t>(count)), (__m256d)v);
+}
+#endif
 
 // As many of the lanes as `count` says, which may be more than there are, or none.
 template <typename T>
@@ -85,11 +142,10 @@ GCONV_INLINE void store_up_to(T* p, Vector<T> v, ptrdiff_t count) {
         store_first(p, v, count);
 }
 
+// As many values as `count` says, at most a vector, and zeros.
 template <typename T>
-GCONV_INLINE Vector<T> load_first(const T* p, ptrdiff_t count, T rest) {
-    T lanes[LANES<T>];
-    for (ptrdiff_t i = 0; i < LANES<T>; ++i) lanes[i] = i < count ? p[i] : rest;
-    return load(lanes);
+GCONV_INLINE Vector<T> load_up_to(const T* p, ptrdiff_t count) {
+    return count >= LANES<T> ? load(p) : load_first(p, count, T(0));
 }
 
 template <typename T>
@@ -112,14 +168,6 @@ GCONV_INLINE Vector<T> shuffle(Vector<T> a, Vector<T> b, Integers<T> index) {
 #else
     return __builtin_shuffle(a, b, index);
 #endif
-}
-
-// Lane numbers 0, 1, 2, ...
-template <typename T>
-GCONV_INLINE Integers<T> lane_numbers() {
-    Integers<T> out{};
-    for (int i = 0; i < LANES<T>; ++i) out[i] = i;
-    return out;
 }
 
 // From values in memory order: those at even and at odd places.
@@ -174,11 +222,6 @@ GCONV_INLINE void fill(T* to, T value, ptrdiff_t count) {
     for (; i + LANES<T> <= count; i += LANES<T>) store(to + i, splat(value));
     for (; i < count; ++i) to[i] = value;
 }
-
-constexpr ptrdiff_t smaller(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
-constexpr ptrdiff_t larger(ptrdiff_t a, ptrdiff_t b) { return a > b ? a : b; }
-constexpr ptrdiff_t divide_up(ptrdiff_t a, ptrdiff_t b) { return (a + b - 1) / b; }
-constexpr ptrdiff_t round_up(ptrdiff_t a, ptrdiff_t b) { return divide_up(a, b) * b; }
 
 }  // namespace GCONV_LEVEL
 }  // namespace gconv

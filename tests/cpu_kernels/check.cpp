@@ -39,9 +39,9 @@ static void compare(const char* what, const Correlation& g, const std::vector<T>
     }
     if (error <= limit * most) return;
     ++failures;
-    std::printf("%s float%d: error %g of %g; channels %td image %tdx%td field %tdx%td stride %td,%td pad %td,%td\n", what,
-                int(8 * sizeof(T)), error, most, g.channels, g.height, g.width, g.field_height, g.field_width, g.stride_y,
-                g.stride_x, g.pad_y, g.pad_x);
+    std::printf("%s float%d: error %g of %g; channels %td image %tdx%td field %tdx%td stride %td,%td pad %td,%td\n",
+                what, int(8 * sizeof(T)), error, most, g.channels, g.height, g.width, g.field_height, g.field_width,
+                g.stride_y, g.stride_x, g.pad_y, g.pad_x);
 }
 
 // A convolution and its gradients, value by value.
@@ -104,8 +104,14 @@ static void check_convolution(bool for_winograd) {
     compare("db", g, db, loops.db, n * g.pixels());
 
     // In one with ReLU and pooling: against the kernels one by one.
-    Pool pool{g.out_height, g.out_width, draw(1, std::min<ptrdiff_t>(g.out_height, 3)),
-              draw(1, std::min<ptrdiff_t>(g.out_width, 3)), draw(1, 3), draw(1, 3), 0, 0};
+    Pool pool{g.out_height,
+              g.out_width,
+              draw(1, std::min<ptrdiff_t>(g.out_height, 3)),
+              draw(1, std::min<ptrdiff_t>(g.out_width, 3)),
+              draw(1, 3),
+              draw(1, 3),
+              0,
+              0};
     pool.out_height = 1 + (pool.height - pool.pool_height) / pool.stride_y;
     pool.out_width = 1 + (pool.width - pool.pool_width) / pool.stride_x;
     const ptrdiff_t pooled = n * f * pool.pixels();
@@ -134,14 +140,16 @@ static void check_product() {
     const bool turn_a = draw(0, 1), turn_b = draw(0, 1);
     const auto a = normal<T>(rows * depth), b = normal<T>(depth * columns), bias = normal<T>(columns);
     const gconv::Matrix<T> left = turn_a ? gconv::Matrix<T>{a.data(), 1, rows} : gconv::Matrix<T>{a.data(), depth, 1};
-    const gconv::Matrix<T> right = turn_b ? gconv::Matrix<T>{b.data(), 1, depth} : gconv::Matrix<T>{b.data(), columns, 1};
+    const gconv::Matrix<T> right =
+        turn_b ? gconv::Matrix<T>{b.data(), 1, depth} : gconv::Matrix<T>{b.data(), columns, 1};
     std::vector<T> out(rows * columns);
     std::vector<double> expected(rows * columns);
     for (ptrdiff_t i = 0; i < rows; ++i)
         for (ptrdiff_t j = 0; j < columns; ++j) {
             double total = bias[j];
             for (ptrdiff_t k = 0; k < depth; ++k)
-                total += double(left.data[i * left.row + k * left.column]) * right.data[k * right.row + j * right.column];
+                total +=
+                    double(left.data[i * left.row + k * left.column]) * right.data[k * right.row + j * right.column];
             expected[i * columns + j] = total;
         }
     const auto& kernels = gconv::kernels_for(static_cast<const T*>(nullptr));
