@@ -155,6 +155,7 @@ def chart(results: dict[str, Any], path: Path) -> None:
     axes.plot([w for _, w in goals], [p for p, _ in goals], "|", color="black", markersize=14, label="goal")
     axes.axvline(1, color="grey", linewidth=1)
     axes.set_yticks(range(len(found)), list(found))
+    axes.margins(y=0.01)
     axes.invert_yaxis()
     axes.set_xlabel("PyTorch's time / gconv's time (longer is better)")
     axes.legend()

@@ -40,12 +40,14 @@ static inline void for_each_task(int threads, ptrdiff_t tasks, const Work& work)
 class Scratch {
   public:
     static constexpr size_t ALIGNMENT = 64;
+    static constexpr size_t MOST_KEPT = size_t(16) << 20;
 
     ~Scratch() { std::free(block_); }
 
     // Returns null where there is no memory. What was returned before is void.
     char* take(size_t bytes) {
-        if (bytes > size_) {
+        // Also when one call needed far more than those after it.
+        if (bytes > size_ || (size_ > MOST_KEPT && bytes < size_ / 4)) {
             std::free(block_);
             size_ = 0;
             block_ = std::malloc(bytes + ALIGNMENT);

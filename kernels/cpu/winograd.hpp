@@ -26,9 +26,11 @@ class Winograd {
           input_part_(odd_lines(g.channels * pitch_)),
           output_part_(odd_lines(filters * pitch_)) {}
 
+    // A 3 x 3 filter at stride 1, enough channels on both sides, a vector of tiles, and rows that leave room.
     bool worthwhile() const {
         return g_.field_height == 3 && g_.field_width == 3 && g_.stride_y == 1 && g_.stride_x == 1 &&
-               smaller(g_.channels, blocks_.rows) >= 16 && unit_rows_ * tiles_.out_width >= LANES<T>;
+               smaller(g_.channels, blocks_.rows) >= 16 && unit_rows_ * tiles_.out_width >= LANES<T> &&
+               16 * (input_part_ + output_part_) * ptrdiff_t(sizeof(T)) <= 4 * UNIT_BYTES;
     }
 
     void take_shared(Arena& arena) {
