@@ -104,6 +104,8 @@ def import_module(name):
     device = re.match(r"gconv\.backends\.(gpu|cuda)", name)
     if device and name not in ("gconv.backends.gpu_diagnosis", "gconv.backends.gpu_plan"):
         pytest.importorskip("cupy", reason="CuPy is not installed")
+    if name.endswith("torch_rows"):
+        pytest.importorskip("torch", reason="PyTorch is not installed")
     return importlib.import_module(name)
 
 
