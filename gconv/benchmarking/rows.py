@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable
+from functools import partial
 from itertools import cycle
 from typing import Any
 
@@ -176,7 +177,7 @@ def rows(shrink: int = 1) -> dict[str, Callable[[], Row]]:
         "ceiling: copy": copy,
     }
     for batch in BATCHES:
-        found[f"step, batch {batch}"] = lambda batch=batch: step(batch)
+        found[f"step, batch {batch}"] = partial(step, batch)
     found["solver, 3,000 images, batch 50"] = lambda: solver(3000, 50)
     seed = ((SEED[0][0] // shrink, *SEED[0][1:]), *SEED[1:])
     for dtype in ("float64", "float32"):
@@ -184,28 +185,28 @@ def rows(shrink: int = 1) -> dict[str, Callable[[], Row]]:
             name = f"seed conv {dtype} {'backward' if backward else 'forward'}"
             for method in ("fast", "im2col", "strides"):
                 row = name if method == "fast" else f"{name} [{method}]"
-                found[row] = lambda d=dtype, b=backward, m=method: convolution(seed, b, d, m)
+                found[row] = partial(convolution, seed, backward, dtype, method)
     for name, shape in CONVOLUTIONS.items():
         for backward in (False, True):
             row = f"conv {name} {'backward' if backward else 'forward'}"
-            found[row] = lambda shape=shape, b=backward: convolution(shape, b)
-            found[f"{row} [im2col]"] = lambda shape=shape, b=backward: convolution(shape, b, method="im2col")
+            found[row] = partial(convolution, shape, backward)
+            found[f"{row} [im2col]"] = partial(convolution, shape, backward, method="im2col")
     for backward in (False, True):
         row = f"conv-ReLU-pool first layer {'backward without dx' if backward else 'forward'}"
-        found[row] = lambda b=backward: first_layer_fused(b)
+        found[row] = partial(first_layer_fused, backward)
     for window in (2, 3):
         for dtype in ("float64", "float32"):
             for backward in (False, True):
                 row = f"max pool {window}x{window} {dtype} {'backward' if backward else 'forward'}"
-                found[row] = lambda w=window, d=dtype, b=backward: pool(POOLED, w, b, d)
+                found[row] = partial(pool, POOLED, window, backward, dtype)
     for backward in (False, True):
         row = f"batchnorm (50, 64, 32, 32) {'backward' if backward else 'forward'}"
-        found[row] = lambda b=backward: batchnorm(b)
+        found[row] = partial(batchnorm, backward)
     found["softmax loss 200x10"] = softmax
     found["adam, 824,000 values"] = lambda: adam(824_000)
     for backward in (False, True):
         row = f"max pool 2x2 of 1 GB {'backward' if backward else 'forward'}"
-        found[row] = lambda b=backward: pool((4096, 64, 32, 32), 2, b)
+        found[row] = partial(pool, (4096, 64, 32, 32), 2, backward)
     found["adam, 128,000,000 values"] = lambda: adam(128_000_000)
     found["CIFAR-10, one epoch, batch 50"] = cifar10_epoch
     return found

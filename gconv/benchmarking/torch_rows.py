@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from itertools import cycle
 from typing import Any
 
@@ -38,9 +39,9 @@ def gradients(out: Any, inputs: tuple[Any, ...]) -> Row:
 
 
 def without_graph(function: Callable[[], Any]) -> Row:
-    @torch.no_grad()
     def work() -> None:
-        function()
+        with torch.no_grad():
+            function()
 
     return work, 0, 0
 
@@ -110,6 +111,10 @@ def loop(images: Any, labels: Any, batch: int, fused: bool, hidden: int = 100) -
     return work, 0, 0
 
 
+def solver(images: int, fused: bool) -> Row:
+    return loop(torch.randn(images, 3, 32, 32), torch.arange(images) % 10, 50, fused)
+
+
 def cifar10_epoch(fused: bool) -> Row:
     from gconv.benchmarking.cifar10 import images_and_labels
 
@@ -148,29 +153,26 @@ def rows(shrink: int = 1) -> dict[str, Callable[[], Row]]:
     adams = {"Adam": False, "fused Adam": True}
     for batch in BATCHES:
         for name, fused in adams.items():
-            found[f"step, batch {batch} [{name}]"] = lambda batch=batch, fused=fused: step(batch, fused)
+            found[f"step, batch {batch} [{name}]"] = partial(step, batch, fused)
     for name, fused in adams.items():
-        images, labels = torch.Size([3000, 3, 32, 32]), torch.arange(3000) % 10
-        found[f"solver, 3,000 images, batch 50 [{name}]"] = lambda f=fused, i=images, y=labels: loop(
-            torch.randn(i), y, 50, f
-        )
-        found[f"CIFAR-10, one epoch, batch 50 [{name}]"] = lambda f=fused: cifar10_epoch(f)
+        found[f"solver, 3,000 images, batch 50 [{name}]"] = partial(solver, 3000, fused)
+        found[f"CIFAR-10, one epoch, batch 50 [{name}]"] = partial(cifar10_epoch, fused)
         for size in (824_000, 128_000_000):
-            found[f"adam, {size:,} values [{name}]"] = lambda size=size, f=fused: adam(size, f)
+            found[f"adam, {size:,} values [{name}]"] = partial(adam, size, fused)
     seed = ((SEED[0][0] // shrink, *SEED[0][1:]), *SEED[1:])
     for backward in (False, True):
         way = "backward" if backward else "forward"
         for dtype in (torch.float64, torch.float32):
             name = str(dtype).removeprefix("torch.")
-            found[f"seed conv {name} {way}"] = lambda b=backward, d=dtype: convolution(seed, b, d)
+            found[f"seed conv {name} {way}"] = partial(convolution, seed, backward, dtype)
             for window in (2, 3):
                 row = f"max pool {window}x{window} {name} {way}"
-                found[row] = lambda w=window, b=backward, d=dtype: pool(POOLED, w, b, d)
+                found[row] = partial(pool, POOLED, window, backward, dtype)
         for layer, shape in CONVOLUTIONS.items():
-            found[f"conv {layer} {way}"] = lambda shape=shape, b=backward: convolution(shape, b)
+            found[f"conv {layer} {way}"] = partial(convolution, shape, backward)
         fused_way = "backward without dx" if backward else "forward"
-        found[f"conv-ReLU-pool first layer {fused_way}"] = lambda b=backward: first_layer_fused(b)
-        found[f"batchnorm (50, 64, 32, 32) {way}"] = lambda b=backward: batchnorm(b)
-        found[f"max pool 2x2 of 1 GB {way}"] = lambda b=backward: pool((4096, 64, 32, 32), 2, b)
+        found[f"conv-ReLU-pool first layer {fused_way}"] = partial(first_layer_fused, backward)
+        found[f"batchnorm (50, 64, 32, 32) {way}"] = partial(batchnorm, backward)
+        found[f"max pool 2x2 of 1 GB {way}"] = partial(pool, (4096, 64, 32, 32), 2, backward)
     found["softmax loss 200x10"] = softmax
     return found

@@ -56,8 +56,8 @@ def bench(images: int, pattern: str, rounds: int, samples: int, output: Path | N
 
 def _workers(images: int) -> dict[str, Worker]:
     shrink = [f"--shrink={100 // images}"]
-    workers = {
-        name: Worker("gconv.benchmarking.rows", shrink, {"GCONV_BACKEND": name})
+    workers: dict[str, Worker] = {
+        str(name): Worker("gconv.benchmarking.rows", shrink, {"GCONV_BACKEND": name})
         for name in ("naive", "cpu", "gpu")
         if name in available_backends()
     }
