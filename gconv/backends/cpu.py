@@ -23,7 +23,7 @@ try:
 except ImportError:
     pass  # nothing could be compiled here: NumpyBackend takes the place of this one
 
-__all__ = ["CpuBackend", "kernels"]
+__all__ = ["CpuBackend"]
 
 # Memory below this comes from the allocator: what it gives back is still mapped.
 LARGE_BYTES = 1 << 16
