@@ -86,21 +86,22 @@ def _chart(results: dict[str, dict[str, Any]], path: Path) -> None:
     names = list(dict.fromkeys(name for found in results.values() for name in found))
     figure = Figure(figsize=(9, 1.2 + 0.9 * len(results)), layout="constrained")
     axes = figure.subplots()
-    height = 0.8 / len(names)
-    for number, name in enumerate(names):
+    height = 0.85 / max(len(found) for found in results.values())
+    for name in names:
         at, medians, spread = [], [], []
         for place, found in enumerate(results.values()):
             one = found.get(name, {})
             if "median_ms" in one:
-                at.append(place + number * height)
+                at.append(place + (list(found).index(name) + 0.5 - len(found) / 2) * height)
                 medians.append(one["median_ms"])
                 spread.append([one["median_ms"] - one["quarter_ms"][0], one["quarter_ms"][1] - one["median_ms"]])
         axes.barh(at, medians, height, xerr=list(zip(*spread, strict=True)) or None, label=name, capsize=2)
-    axes.set_yticks([place + 0.4 - height / 2 for place in range(len(results))], list(results))
+    axes.set_yticks(range(len(results)), list(results))
+    axes.margins(y=0.02)
     axes.invert_yaxis()
     axes.set_xscale("log")
     axes.set_xlabel("milliseconds, median and middle half (logarithmic, shorter is better)")
-    axes.legend()
+    figure.legend(loc="outside lower center", ncols=4)
     axes.grid(axis="x", alpha=0.3)
     image = io.BytesIO()
     figure.savefig(image, format="png", dpi=120)
