@@ -10,17 +10,42 @@ from gconv._typing import Array
 from gconv.backends import get_backend
 from gconv.shapes import check_labels, check_shape, positive_int
 
-__all__ = ["class_accuracy", "confusion_matrix", "predict"]
+__all__ = ["accuracy", "confusion_matrix", "precision", "predict", "recall", "scores"]
+
+
+def scores(model: Any, X: Array, batch_size: int = 100) -> Array:
+    """Return a model's scores of all samples, (N, num_classes), as a NumPy array.
+
+    Parameters
+    ----------
+    model : object
+        Its ``loss(X)`` returns scores.
+    X : array
+        Samples along the first axis, of either array module.
+    batch_size : int
+        Samples a call of the model.
+    """
+    size = positive_int("scores", "batch_size", batch_size)
+    backend = get_backend(*model.params.values()) if getattr(model, "params", None) else get_backend(X)
+    parts = [
+        backend.to_numpy(model.loss(backend.asarray(X[start : start + size]))) for start in range(0, len(X) or 1, size)
+    ]
+    return np.concatenate(parts)
 
 
 def predict(model: Any, X: Array, batch_size: int = 100) -> Array:
     """Return the class of the highest score for each sample, int64 (N,), as a NumPy array."""
-    backend = get_backend(*model.params.values()) if getattr(model, "params", None) else get_backend(X)
-    out = np.empty(len(X), np.int64)
-    for start in range(0, len(X), positive_int("predict", "batch_size", batch_size)):
-        scores = model.loss(backend.asarray(X[start : start + batch_size]))
-        out[start : start + batch_size] = backend.to_numpy(scores.argmax(axis=1))
-    return out
+    return scores(model, X, batch_size).argmax(axis=1)
+
+
+def accuracy(y: Array, y_pred: Array) -> float:
+    """Return the share of predictions that are right; NaN without samples.
+
+    >>> accuracy(np.array([0, 1, 1]), np.array([0, 1, 2]))
+    0.6666666666666666
+    """
+    check_shape("accuracy", "y_pred", y_pred, y.shape, "of y")
+    return float((y == y_pred).mean()) if len(y) else float("nan")
 
 
 def confusion_matrix(y: Array, y_pred: Array, num_classes: int) -> Array:
@@ -49,7 +74,15 @@ def confusion_matrix(y: Array, y_pred: Array, num_classes: int) -> Array:
     return np.bincount(y * size + y_pred, minlength=size * size).reshape(size, size)
 
 
-def class_accuracy(confusion: Array) -> Array:
+def precision(confusion: Array) -> Array:
+    """Return, for each class, the share of the samples predicted as it that are of it; NaN where there are none."""
+    return _share(confusion, confusion.sum(axis=0))
+
+
+def recall(confusion: Array) -> Array:
     """Return the share of each true class that was predicted right; NaN for a class without samples."""
-    counts = confusion.sum(axis=1)
+    return _share(confusion, confusion.sum(axis=1))
+
+
+def _share(confusion: Array, counts: Array) -> Array:
     return np.where(counts > 0, np.diag(confusion) / np.maximum(counts, 1), np.nan)

@@ -8,6 +8,7 @@ changes in place. A parameter keeps its dtype.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from gconv._arguments import backend_of
@@ -195,6 +196,9 @@ UPDATE_RULES: dict[str, UpdateRule] = {
     "adamw": adamw,
 }
 
+# Where the config names none.
+LEARNING_RATES = {name: 1e-3 if name.startswith("adam") else 1e-2 for name in UPDATE_RULES}
+
 HYPERPARAMETERS = ("learning_rate", "momentum", "decay_rate", "epsilon", "beta1", "beta2", "weight_decay")
 STATE = ("velocity", "cache", "m", "v", "t")
 _KEYS = frozenset((*HYPERPARAMETERS, *STATE))
@@ -235,16 +239,15 @@ class _Step:
 
     def _numbers(self) -> tuple[float, ...]:
         """Return the rule's hyper-parameters in the order the backend takes them, checked and with defaults."""
+        rate = self.number("learning_rate", LEARNING_RATES[self.func])
         if self.func == "sgd":
-            return (self.number("learning_rate", 1e-2),)
+            return (rate,)
         if self.func in ("sgd_momentum", "nesterov_momentum"):
-            return self.number("learning_rate", 1e-2), self.number("momentum", 0.9, 0, 1)
+            return rate, self.number("momentum", 0.9, 0, 1)
         if self.func == "rmsprop":
-            decay = self.number("decay_rate", 0.99, 0, 1)
-            return self.number("learning_rate", 1e-2), decay, self.number("epsilon", 1e-8, 0)
+            return rate, self.number("decay_rate", 0.99, 0, 1), self.number("epsilon", 1e-8, 0)
         below_one = 1 - 2**-53
         t = positive_int(self.func, "config['t']", self.config.get("t", 0), minimum=0) + 1
-        rate = self.number("learning_rate", 1e-3)
         betas = self.number("beta1", 0.9, 0, below_one), self.number("beta2", 0.999, 0, below_one)
         epsilon = self.number("epsilon", 1e-8, 0)
         return t, rate, *betas, epsilon, self.number("weight_decay", 1e-2, 0) if self.func == "adamw" else 0.0
@@ -300,14 +303,13 @@ def update_all(
         _run(steps)
 
 
-def rule_scalars(update_rule: str, config: Config, steps: int) -> list[tuple[float, ...]]:
-    """Return what changes from step to step, for the next ``steps`` steps, as the backends' kernels take it."""
-    rate = config["learning_rate"]
+def rule_scalars(update_rule: str, config: Config, rates: Sequence[float]) -> list[tuple[float, ...]]:
+    """Return what changes from step to step, for a step with each learning rate, as the backends' kernels take it."""
     if update_rule not in ("adam", "adamw"):
-        return [(rate,)] * steps
+        return [(rate,) for rate in rates]
     decay = config["weight_decay"] if update_rule == "adamw" else 0.0
     first = config["t"] + 1
-    return [adam_scalars(t, rate, config["beta1"], config["beta2"], decay) for t in range(first, first + steps)]
+    return [adam_scalars(t, rate, config["beta1"], config["beta2"], decay) for t, rate in enumerate(rates, first)]
 
 
 def _single(func: str, w: Array, dw: Array, config: Config | None, out: Array | None) -> tuple[Array, Config]:

@@ -3,35 +3,30 @@
 from __future__ import annotations
 
 import math
-import warnings
+import os
+import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from gconv._arguments import backend_of
 from gconv._typing import Array
-from gconv.backends import Backend, array_kind
-from gconv.checkpoint import (
-    CheckpointError,
-    checkpoint_path,
-    list_checkpoints,
-    load_checkpoint,
-    remove_unfinished,
-    save_checkpoint,
-)
-from gconv.optim import HYPERPARAMETERS, UPDATE_RULES
+from gconv.augmentation import Augment
+from gconv.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
+from gconv.optim import LEARNING_RATES
 from gconv.progress import Progress
-from gconv.shapes import check_shape, one_of, positive_int, real_number
-from gconv.solver_arguments import optional_count, samples
-from gconv.solver_state import capture, restore
+from gconv.shapes import one_of, positive_int, real_number
+from gconv.solver_arguments import check_augment, check_model, check_optim, optional_count, samples
+from gconv.solver_callbacks import Hooks
+from gconv.solver_draws import Draws, Minibatch
+from gconv.solver_evaluation import Evaluation
+from gconv.solver_state import capture, refuse_foreign_checkpoints, restore, resume_newest
 from gconv.solver_steps import HostSteps, Steps, TwoArrays, model_backend
 
 __all__ = ["Solver"]
 
 
-class Solver:
+class Solver(Evaluation):
     """Trains a model on a data set by stochastic gradient descent.
 
     With the model's parameters on a GPU the data set is moved there once, in the dtype it has, and a step waits
@@ -43,8 +38,9 @@ class Solver:
         Has ``params``, a dictionary of arrays, and ``loss(X, y=None)``: scores (N, C) without ``y``, else
         (loss, grads). Optionally ``buffers``, a dictionary of arrays that are state but no parameters, and
         ``config``, a description for the checkpoints.
-    data : dict
-        ``X_train``, ``y_train``, ``X_val``, ``y_val``; samples along the first axis, integer labels.
+    data : dict, optional
+        ``X_train``, ``y_train``, ``X_val``, ``y_val``; samples along the first axis, integer labels. Without it
+        ``fit`` brings the data.
     update_rule : str
         A rule of gconv.optim: sgd, sgd_momentum, nesterov_momentum, rmsprop, adam, adamw.
     optim_config : dict
@@ -73,7 +69,10 @@ class Solver:
     progress : bool
         Show a bar on a terminal or in a notebook; never in a file.
     callbacks : sequence of objects
-        ``callback.on_eval(solver)``, where there is such a method, is called after each accuracy check.
+        Those of gconv.callbacks, and any object with a method of gconv.callbacks.Callback: early stopping, time
+        limit, learning-rate schedules, gradient clipping, logs, checkpoints.
+    augment : gconv.augmentation.Augment, optional
+        Random changes of the images of each minibatch: mirrored, shifted, a square cleared.
     graph : {"auto", True, False}
         On a GPU, capture a step as a CUDA graph and replay it, with the same results to the bit. "auto" does so for
         the models of this package that draw no random numbers in a step; True for any model, whose ``loss`` is then
@@ -87,8 +86,16 @@ class Solver:
         One accuracy a check; ``eval_iterations`` has how many iterations had been done at each.
     best_val_acc, best_params : float, dict
         The best validation accuracy so far and a copy of the parameters that reached it.
+    learning_rate_history : list of float
+        One a check: the learning rate of the step before it.
     epoch, iteration : int
         How many have been completed.
+    seconds : float
+        Time in ``train``, that before a checkpoint was resumed from counted.
+    stopped : str or None
+        The reason, where a callback ended the last training.
+    failure : BaseException or None
+        The exception that ended the last training.
     optim_configs : dict
         The update rule's configuration for each parameter.
 
@@ -103,8 +110,8 @@ class Solver:
     --------
     >>> from gconv.classifiers import TwoLayerNet
     >>> from gconv.data_utils import make_synthetic_data
-    >>> model = TwoLayerNet(input_dim=3 * 8 * 8, hidden_dim=20, num_classes=4, weight_scale=1e-2)
-    >>> solver = Solver(model, make_synthetic_data(), update_rule="adam", num_epochs=2, verbose=False, seed=0)
+    >>> model = TwoLayerNet(input_dim=3 * 8 * 8, hidden_dim=20, num_classes=4, weight_scale=1e-2, rng=0)
+    >>> solver = Solver(model, make_synthetic_data(), update_rule="adam", num_epochs=5, verbose=False, seed=0)
     >>> solver.train()
     >>> solver.best_val_acc > 0.9
     True
@@ -113,7 +120,7 @@ class Solver:
     def __init__(
         self,
         model: Any,
-        data: dict[str, Array],
+        data: dict[str, Array] | None = None,
         *,
         update_rule: str = "sgd",
         optim_config: dict[str, Any] | None = None,
@@ -130,29 +137,15 @@ class Solver:
         eval_every: int | None = None,
         progress: bool = False,
         callbacks: Sequence[Any] = (),
+        augment: Augment | None = None,
         graph: bool | str = "auto",
         **unknown: Any,
     ) -> None:
         if unknown:
             raise ValueError(f"Solver: keywords must be the documented ones; got {', '.join(sorted(unknown))}")
-        if not isinstance(update_rule, str) or update_rule not in UPDATE_RULES:
-            raise ValueError(f"Solver: update_rule must be one of {', '.join(UPDATE_RULES)}; got {update_rule!r}")
-        if optim_config is not None and not isinstance(optim_config, dict):
-            raise TypeError(f"Solver: optim_config must be a dictionary; got {type(optim_config).__name__}")
-        misspelt = sorted(set(optim_config or {}) - {*HYPERPARAMETERS})
-        if misspelt:
-            raise ValueError(
-                f"Solver: optim_config must have keys among {', '.join(HYPERPARAMETERS)}; got {', '.join(misspelt)}"
-            )
-        if not isinstance(getattr(model, "params", None), dict) or not callable(getattr(model, "loss", None)):
-            raise TypeError(
-                f"Solver: model must have a dictionary params and a method loss; got {type(model).__name__}"
-            )
+        check_optim(update_rule, optim_config)
+        check_model(model)
         self.model = model
-        self.X_train, self.y_train = samples(data, "X_train", "y_train")
-        self.X_val, self.y_val = samples(data, "X_val", "y_val")
-        if not len(self.X_train):
-            raise ValueError("Solver: data['X_train'] must hold at least one sample; got none")
         self.update_rule = update_rule
         self.optim_config = dict(optim_config or {})
         self.lr_decay = real_number("Solver", "lr_decay", lr_decay, 0)
@@ -167,10 +160,30 @@ class Solver:
         self.eval_every = optional_count("eval_every", eval_every)
         self.progress = progress
         self.callbacks = tuple(callbacks)
+        self._hooks = Hooks(self.callbacks, self.lr_decay)
+        self.augment = augment
         self.graph = one_of("Solver", "graph", graph, ("auto", True, False))
         self._print: Callable[[str], None] = print
         self.rng = None if seed is None else np.random.default_rng(seed)
+        if data is not None:
+            self.set_data(data)
         self._reset()
+
+    def set_data(self, data: dict[str, Array]) -> None:
+        """Train on another data set from here on: a dictionary as for the Solver itself.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For data that are no data set; the Solver keeps the one it had.
+        """
+        train, val = samples(data, "X_train", "y_train"), samples(data, "X_val", "y_val")
+        if not len(train[0]):
+            raise ValueError("Solver: data['X_train'] must hold at least one sample; got none")
+        check_augment(self.augment, train[0])
+        (self.X_train, self.y_train), (self.X_val, self.y_val) = train, val
+        self._on_device = {}
+        self.draws = Draws(self.rng, self.batch_size, self.sampling, self.augment)
 
     def _reset(self) -> None:
         self.epoch = self.iteration = 0
@@ -181,12 +194,15 @@ class Solver:
         self.val_acc_history: list[float] = []
         self.eval_iterations: list[int] = []
         self.optim_configs = {name: dict(self.optim_config) for name in self.model.params}
+        self.learning_rate_history: list[float] = []
         self.best_buffers: dict[str, Array] = {}
-        self._order: Array | None = None
-        self._drawn: list[Array] = []  # minibatches drawn ahead when a training was interrupted
+        self.stopped: str | None = None
+        self.failure: BaseException | None = None
+        self.draws = Draws(self.rng, self.batch_size, self.sampling, self.augment)
+        self._seconds, self._started = 0.0, None  # type: float, float | None
+        self._running: Steps | None = None
         self._total = 0
         self._arrays = TwoArrays()
-        self._on_device: dict[int, Array] = {}
         self._last: dict[str, Array] = {}
         self._last_buffers: dict[str, Array] = {}
         self._installed: dict[str, Array] = {}
@@ -212,29 +228,57 @@ class Solver:
         FileExistsError
             If a new run would mix with the checkpoints of another one of that name.
         """
+        if not hasattr(self, "X_train"):
+            raise ValueError("Solver.train: data must be given to the Solver, or to fit; got none")
         epochs = self.num_epochs if num_epochs is None else positive_int("Solver.train", "num_epochs", num_epochs)
         total = (epochs if num_epochs is None else self.epoch + epochs) * self.iterations_per_epoch
         if self.iteration == 0 and self.checkpoint_name is not None:
-            self._refuse_foreign_checkpoints()
+            refuse_foreign_checkpoints(self.checkpoint_name)
         if self.iteration >= total:
             self._install_best()
             self._say(f"{self.epoch} of {self.num_epochs} epochs have been done; train(1) does one more")
             return
         self._reinstall_last()
-        self._total = total
+        self._total, self.stopped, self.failure, self._started = total, None, None, time.perf_counter()
         try:
+            self._hooks.call("on_start", self)
             with Progress(self.progress, self.iteration, total) as bar:
                 self._print = bar.print
-                steps = self._steps()
-                try:
-                    while self.iteration < total:
-                        self._iterate(steps)
-                        bar.advance(self.iteration, self.loss_history, self.val_acc_history)
-                finally:
-                    steps.close()
+                self._run(bar)
+        except BaseException as error:
+            self.failure = error
+            raise
         finally:
-            self._print = print
-            self._install_best()
+            self._print, self._running = print, None
+            self._seconds, self._started = self.seconds, None
+            try:
+                self._hooks.call("on_end", self)
+            finally:
+                self._install_best()
+
+    def _run(self, bar: Progress) -> None:
+        """Iterate until all is done, or a callback has stopped it."""
+        steps = self._running = self._steps()
+        try:
+            while self.iteration < self._total and self.stopped is None:
+                self._iterate(steps)
+                bar.advance(self.iteration, self.loss_history, self.val_acc_history)
+        finally:
+            steps.close()
+        if self.stopped is not None:
+            # What was trained since the last check may be the best.
+            if self.eval_iterations[-1:] != [self.iteration]:
+                self._evaluate(self._rates(self.iteration - 1, 1)[0])
+            self._say(f"Stopped after iteration {self.iteration}: {self.stopped}")
+
+    def stop(self, reason: str) -> None:
+        """End the training after the iteration at hand; for callbacks. ``train`` may go on later."""
+        self.stopped = str(reason)
+
+    @property
+    def seconds(self) -> float:
+        """Time spent in ``train``, in all."""
+        return self._seconds + (0.0 if self._started is None else time.perf_counter() - self._started)
 
     def _steps(self) -> Steps:
         backend = model_backend(self.model)
@@ -246,14 +290,7 @@ class Solver:
             raise ValueError("Solver: graph must be False or 'auto' where the parameters are no CuPy arrays; got True")
         return HostSteps(self)
 
-    def _resident(self, array: Array) -> Array:
-        """Return the data set's array on the model's backend, moved there once."""
-        backend = model_backend(self.model)
-        if id(array) not in self._on_device:
-            self._on_device[id(array)] = backend.asarray(array)
-        return self._on_device[id(array)]
-
-    def resume(self, path: str | Path | None = None) -> None:
+    def resume(self, path: str | os.PathLike[str] | None = None) -> None:
         """Go on from a checkpoint, as if there had been no interruption, to the Solver's ``num_epochs``.
 
         Parameters
@@ -272,79 +309,52 @@ class Solver:
         if path is not None:
             restore(self, path, *load_checkpoint(path))
         else:
-            self._resume_newest()
-        self.train()
+            resume_newest(self)
+        self._hooks.call("on_resume", self)
+        if self.stopped is not None:
+            self._install_best()
+            self._say(f"Stopped after iteration {self.iteration}: {self.stopped}; train(1) does one epoch more")
+        else:
+            self.train()
 
-    def _resume_newest(self) -> None:
-        if self.checkpoint_name is None:
-            raise ValueError("Solver.resume: path must be given where the Solver has no checkpoint_name; got None")
-        remove_unfinished(self.checkpoint_name)
-        for candidate in list_checkpoints(self.checkpoint_name):
-            try:
-                loaded = load_checkpoint(candidate)
-            except CheckpointError as error:
-                warnings.warn(f"Solver.resume: passing over a checkpoint: {error}", RuntimeWarning, stacklevel=3)
-                continue
-            restore(self, candidate, *loaded)
-            self._say(f"Going on from {candidate}")
-            return
-        self._say(f"No checkpoint named {self.checkpoint_name} yet; starting at the beginning")
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a checkpoint to go on from with ``resume(path)``, whole or not at all; callbacks may, at any event.
 
-    def check_accuracy(self, X: Array, y: Array, num_samples: int | None = None, batch_size: int = 100) -> float:
-        """Return the share of samples whose highest score is their label's.
-
-        Parameters
-        ----------
-        X, y : array
-            Samples along the first axis, and labels.
-        num_samples : int, optional
-            Draw so many samples, with replacement, where there are more.
-        batch_size : int
-            Samples a call of the model.
-
-        Returns
-        -------
-        float
-            In [0, 1]; NaN without samples.
+        Raises
+        ------
+        OSError
+            If it can't be written; what stood at ``path`` is still there.
         """
-        batch_size = positive_int("check_accuracy", "batch_size", batch_size)
-        backend_of("check_accuracy", X=X)
-        check_shape("check_accuracy", "y", y, (len(X),), "to match X")
-        chosen = None
-        if num_samples is not None and len(X) > positive_int("check_accuracy", "num_samples", num_samples):
-            chosen = self._choice(len(X), num_samples)
-        if not len(X):
-            return math.nan
-        backend = model_backend(self.model)
-        if X is self.X_train or X is self.X_val:
-            X, y = self._resident(X), self._resident(y)
-        count = len(X) if chosen is None else len(chosen)
-        correct = 0
-        for start in range(0, count, batch_size):
-            part = slice(start, start + batch_size) if chosen is None else chosen[start : start + batch_size]
-            images, labels = (backend.asarray(_samples(backend, array, part)) for array in (X, y))
-            correct = correct + (self.model.loss(images).argmax(axis=1) == labels).sum()
-        return int(correct) / count
+        if self._running is not None:
+            self._running.settle()
+        save_checkpoint(path, *capture(self))
 
     def _say(self, text: str) -> None:
         if self.verbose:
             self._print(text)
 
-    def _choice(self, n: int, size: int) -> Array:
-        chooser: Callable[..., Array] = np.random.choice if self.rng is None else self.rng.choice
-        return chooser(n, size)
+    def drawn_ahead(self) -> list[Minibatch]:
+        """Return the minibatches that have been drawn and not trained on."""
+        return [*(self._running.pending() if self._running is not None else ()), *self.draws.ahead]
 
-    def _minibatch(self, iteration: int) -> Array:
-        """Return the indices of the minibatch of an iteration; to be called for each one in turn."""
-        if self._drawn:
-            return self._drawn.pop(0)
-        n = len(self.X_train)
-        if self.sampling == "replacement":
-            return self._choice(n, self.batch_size)
-        position = iteration % self.iterations_per_epoch
-        if position == 0 or self._order is None:
-            self._order = np.random.permutation(n) if self.rng is None else self.rng.permutation(n)
-        return self._order[position * self.batch_size : (position + 1) * self.batch_size]
+    @property
+    def scheduled(self) -> bool:
+        """Whether a callback says what the learning rate is."""
+        return self._hooks.schedule is not None
+
+    def _rates(self, first: int, count: int) -> list[float]:
+        """Return the learning rates of so many steps, from the one after ``first`` iterations on."""
+        base, factor = LEARNING_RATES[self.update_rule], self._hooks.schedule
+        if factor is None:
+            config = next(iter(self.optim_configs.values()), {})
+            return [config.get("learning_rate", base)] * count
+        base, total = self.optim_config.get("learning_rate", base), self.num_epochs * self.iterations_per_epoch
+        return [base * factor(iteration, total) for iteration in range(first, first + count)]
+
+    def _set_rate(self, rate: float) -> None:
+        if self.scheduled:
+            for config in self.optim_configs.values():
+                config["learning_rate"] = rate
 
     def _checks_after(self, iteration: int) -> bool:
         """Return whether the accuracy is checked when so many iterations have been done."""
@@ -367,32 +377,37 @@ class Solver:
             steps.settle()
         if say:
             self._say(f"(Iteration {self.iteration} / {self._total}) loss: {self.loss_history[-1]:f}")
+        self._hooks.call("on_iteration", self)
         epoch_end = self.iteration % self.iterations_per_epoch == 0
+        rate = self._rates(self.iteration - 1, 1)[0]
         if epoch_end:
             self.epoch += 1
-            for config in self.optim_configs.values():
-                config["learning_rate"] *= self.lr_decay
+            if self.lr_decay != 1:
+                for config in self.optim_configs.values():
+                    config["learning_rate"] *= self.lr_decay
         if check:
-            self._evaluate(self._total // self.iterations_per_epoch)
-        if epoch_end and self.checkpoint_name is not None:
-            save_checkpoint(checkpoint_path(self.checkpoint_name, self.epoch), *capture(self))
+            self._evaluate(rate)
+        if epoch_end:
+            self._hooks.call("on_epoch", self)
+            if self.checkpoint_name is not None:
+                self.save(checkpoint_path(self.checkpoint_name, self.epoch))
 
-    def _evaluate(self, num_epochs: int) -> None:
+    def _evaluate(self, rate: float) -> None:
         train_acc = self.check_accuracy(self.X_train, self.y_train, self.num_train_samples)
         val_acc = self.check_accuracy(self.X_val, self.y_val, self.num_val_samples)
         self.train_acc_history.append(train_acc)
         self.val_acc_history.append(val_acc)
         self.eval_iterations.append(self.iteration)
-        self._say(f"(Epoch {self.epoch} / {num_epochs}) train acc: {train_acc:f}; val_acc: {val_acc:f}")
+        self.learning_rate_history.append(rate)
+        total = self._total // self.iterations_per_epoch
+        self._say(f"(Epoch {self.epoch} / {total}) train acc: {train_acc:f}; val_acc: {val_acc:f}")
         # While nothing has been right yet, or where there is nothing to validate on, the latest parameters are
         # the best there are.
         if val_acc > self.best_val_acc or self.best_val_acc == 0 or math.isnan(val_acc):
             self.best_val_acc = 0.0 if math.isnan(val_acc) else val_acc
             self.best_params = {name: w.copy() for name, w in self.model.params.items()}
             self.best_buffers = {name: a.copy() for name, a in getattr(self.model, "buffers", {}).items()}
-        for callback in self.callbacks:
-            if hasattr(callback, "on_eval"):
-                callback.on_eval(self)
+        self._hooks.call("on_eval", self)
 
     def _install_best(self) -> None:
         """Put the best parameters into the model and remember the last ones, to go on from."""
@@ -412,22 +427,3 @@ class Solver:
             if self._last_buffers:
                 self.model.buffers = self._last_buffers
         self._last, self._installed = {}, {}
-
-    def _refuse_foreign_checkpoints(self) -> None:
-        found = list_checkpoints(self.checkpoint_name or "")
-        for path in found:
-            try:
-                load_checkpoint(path)
-            except CheckpointError:
-                continue  # nothing that a run could go on from
-            raise FileExistsError(
-                f"Solver.train: checkpoint_name must be new for a new run; got {self.checkpoint_name!r}, and there "
-                f"is {path}. Go on with resume(), take another name, or delete the files"
-            )
-
-
-def _samples(backend: Backend, array: Array, part: slice | Array) -> Array:
-    """Return the samples of a slice, or of indices, of an array wherever it is."""
-    if isinstance(part, slice) or array_kind(array) == "numpy":
-        return array[part]
-    return backend.gather_rows(array, part)

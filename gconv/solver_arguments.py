@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from gconv._typing import Array
+from gconv.augmentation import Augment
 from gconv.backends import array_kind
+from gconv.optim import HYPERPARAMETERS, UPDATE_RULES
 from gconv.shapes import param, positive_int
 
-__all__ = ["optional_count", "samples"]
+__all__ = ["check_augment", "check_model", "check_optim", "optional_count", "samples"]
 
 
 def optional_count(name: str, value: int | None) -> int | None:
@@ -31,3 +33,32 @@ def samples(data: Any, x_name: str, y_name: str) -> tuple[Array, Array]:
             f"Solver: data[{y_name!r}] must have shape {(len(X),)} to match data[{x_name!r}]; got {tuple(y.shape)}"
         )
     return X, y
+
+
+def check_optim(update_rule: Any, optim_config: Any) -> None:
+    """Raise an error unless the rule and the names in its configuration exist."""
+    if not isinstance(update_rule, str) or update_rule not in UPDATE_RULES:
+        raise ValueError(f"Solver: update_rule must be one of {', '.join(UPDATE_RULES)}; got {update_rule!r}")
+    if optim_config is not None and not isinstance(optim_config, dict):
+        raise TypeError(f"Solver: optim_config must be a dictionary; got {type(optim_config).__name__}")
+    misspelt = sorted(set(optim_config or {}) - {*HYPERPARAMETERS})
+    if misspelt:
+        raise ValueError(
+            f"Solver: optim_config must have keys among {', '.join(HYPERPARAMETERS)}; got {', '.join(misspelt)}"
+        )
+
+
+def check_model(model: Any) -> None:
+    """Raise an error unless the model is what a Solver can train."""
+    if not isinstance(getattr(model, "params", None), dict) or not callable(getattr(model, "loss", None)):
+        raise TypeError(f"Solver: model must have a dictionary params and a method loss; got {type(model).__name__}")
+
+
+def check_augment(augment: Any, X: Array) -> None:
+    """Raise an error unless ``augment`` can be applied to the training data."""
+    if augment is None:
+        return
+    if not isinstance(augment, Augment):
+        raise TypeError(f"Solver: augment must be a gconv.augmentation.Augment; got {type(augment).__name__}")
+    if X.ndim != 4:
+        raise ValueError(f"Solver: augment needs data['X_train'] of images (N, C, H, W); got shape {tuple(X.shape)}")

@@ -8,6 +8,7 @@ import numpy as np
 
 from gconv._typing import Array
 from gconv.optim import update_all
+from gconv.solver_draws import Minibatch
 from gconv.solver_graph import MAX_QUEUED, StepGraphs
 from gconv.solver_steps import Steps, diverged
 
@@ -89,6 +90,15 @@ class DeviceSteps(Steps):
                 f"Solver.train: data['y_train'] must hold labels in [0, {classes}); got the label {wrong[0]}"
             )
 
+    def pending(self) -> list[Minibatch]:
+        """Return the minibatches that were drawn ahead for the graph."""
+        return [] if self._graphs is None else self._graphs.rows
+
+    @property
+    def queued(self) -> int:
+        """How many steps there were since the counter was last 0."""
+        return self._queued
+
     def restart(self) -> None:
         """Count from 0 again; everything queued has been read."""
         self.row.fill(0)
@@ -96,17 +106,22 @@ class DeviceSteps(Steps):
 
     def close(self) -> None:
         """Read what is queued, and give back the minibatches that were drawn and not used."""
+        self._solver.draws.ahead = self._solver.drawn_ahead()
         if self._graphs is not None:
-            self._solver._drawn = self._graphs.rows
             self._graphs.rows = []
         self.settle()
         self._solver.iteration = len(self._solver.loss_history)
 
     def _queue(self) -> None:
         solver, backend = self._solver, self._backend
-        chosen = backend.asarray(solver._minibatch(solver.iteration))
+        batch = solver.draws.minibatch(solver.X_train.shape, solver.iteration)
+        chosen = backend.asarray(batch.indices)
+        X = backend.gather_rows(self.X, chosen)
+        if solver.augment is not None and batch.changes is not None:
+            X = backend.augment(X, batch.changes, solver.augment.cutout)
         targets = solver._arrays.others(solver.model.params)
-        self.step(backend.gather_rows(self.X, chosen), backend.gather_rows(self.y, chosen), targets)
+        solver._set_rate(solver._rates(solver.iteration, 1)[0])
+        self.step(X, backend.gather_rows(self.y, chosen), targets)
         solver.model.params.update(targets)
 
     def step(self, X: Array, y: Array, targets: dict[str, Array], table: Array | None = None) -> None:
@@ -115,6 +130,7 @@ class DeviceSteps(Steps):
         loss, grads = solver.model.loss(X, y)
         dtype = next(iter(params.values())).dtype
         backend.record_loss(backend.asarray(loss, dtype), self._losses, self.row, self._stopped)
+        grads = solver._hooks.gradients(solver, grads)
         with backend.controlled(self._stopped, table, None if table is None else self.row):
             update_all(solver.update_rule, params, grads, solver.optim_configs, targets)
         backend.next_step(self.row)

@@ -8,6 +8,7 @@ import numpy as np
 
 from gconv._typing import Array
 from gconv.optim import HYPERPARAMETERS, rule_scalars
+from gconv.solver_draws import Minibatch
 
 if TYPE_CHECKING:
     from gconv.solver import Solver
@@ -26,14 +27,16 @@ class StepGraphs:
 
     def __init__(self, solver: Solver, steps: Any, backend: Any) -> None:
         self._solver, self._steps, self._backend = solver, steps, backend
-        self.rows: list[Array] = []  # minibatches that were drawn and not yet used
-        self._indices = self._table = None
+        self.rows: list[Minibatch] = []  # minibatches that were drawn and not yet used
+        self._rates: list[float] = []  # the learning rates of their steps
+        self._indices = self._draws = self._table = None  # type: Any
         self._recorder: Any = None
         self._captured: dict[Any, Any] = {}
         self._sides: list[tuple[Any, dict[str, Array]]] = []  # (graph, parameters after it), in turn
         self._refused = False
         required = solver.graph is True
-        if not required and not getattr(solver.model, "capturable", False):
+        known = getattr(solver.model, "capturable", False) and solver._hooks.capturable
+        if not required and not known:
             self._refused = True
 
     def usable(self) -> bool:
@@ -61,6 +64,7 @@ class StepGraphs:
     def replay(self) -> None:
         """Queue one step."""
         graph, after = self._sides[0]
+        self._set_rate()
         graph.launch()
         self._sides.reverse()
         self.rows.pop(0)
@@ -68,6 +72,24 @@ class StepGraphs:
         for config in self._solver.optim_configs.values():
             if "t" in config:
                 config["t"] += 1
+
+    def _set_rate(self) -> None:
+        """Say what the step's learning rate is; where a callback has set another one, the steps to come get it."""
+        solver = self._solver
+        if not solver.scheduled:
+            rate = next(iter(solver.optim_configs.values()))["learning_rate"]
+            if rate != self._rates[0]:
+                self._rates = [rate] * len(self._rates)
+                self._write_scalars(self._steps.queued)
+        solver._set_rate(self._rates.pop(0))
+
+    def _write_scalars(self, first: int) -> None:
+        """Put the scalars of the steps to come into the table, from the row ``first`` on."""
+        config = next(iter(self._solver.optim_configs.values()))
+        scalars = np.zeros((len(self._rates), 4))
+        for row, values in zip(scalars, rule_scalars(self._solver.update_rule, config, self._rates), strict=True):
+            row[: len(values)] = values
+        self._table[first : first + len(scalars)].set(scalars)
 
     def _require_one_group(self) -> None:
         numbers = [
@@ -83,6 +105,8 @@ class StepGraphs:
 
             xp = self._backend.xp
             self._indices = xp.zeros((MAX_QUEUED, self._minibatch_size()), np.int64)
+            if self._solver.augment is not None:
+                self._draws = xp.zeros((MAX_QUEUED, self._minibatch_size(), 5), np.int32)
             self._table = xp.zeros((MAX_QUEUED, 4))
             self._recorder = GraphRecorder()
 
@@ -97,13 +121,12 @@ class StepGraphs:
         steps.settle()
         steps.restart()
         count = min(solver._until_check(), MAX_QUEUED)
-        self.rows = [solver._minibatch(solver.iteration + i) for i in range(count)]
-        config = next(iter(solver.optim_configs.values()))
-        scalars = np.zeros((count, 4))
-        for row, values in zip(scalars, rule_scalars(solver.update_rule, config, count), strict=True):
-            row[: len(values)] = values
-        self._indices[:count].set(np.stack(self.rows).astype(np.int64))  # type: ignore[index]
-        self._table[:count].set(scalars)  # type: ignore[index]
+        self.rows = [solver.draws.minibatch(solver.X_train.shape, solver.iteration + i) for i in range(count)]
+        self._rates = solver._rates(solver.iteration, count)
+        self._write_scalars(0)
+        self._indices[:count].set(np.stack([row.indices for row in self.rows]).astype(np.int64))
+        if self._draws is not None:
+            self._draws[:count].set(np.stack([row.changes for row in self.rows if row.changes is not None]))
 
     def _both_sides(self) -> list[tuple[Any, dict[str, Array]]]:
         here = dict(self._solver.model.params)
@@ -114,7 +137,10 @@ class StepGraphs:
         solver = self._solver
         states = [value for config in solver.optim_configs.values() for value in config.values()]
         arrays = [*source.values(), *target.values(), *(a for a in states if getattr(a, "shape", ()))]
-        key = tuple(a.data.ptr for a in arrays)
+        config = next(iter(solver.optim_configs.values()))
+        # The learning rate is in the table; the others are in the launches.
+        numbers = tuple(config.get(name) for name in HYPERPARAMETERS if name != "learning_rate")
+        key = (*numbers, *(a.data.ptr for a in arrays))
         if key not in self._captured:
             # The arrays are kept with the graph: their addresses are in it.
             self._captured[key] = self._capture(source, target), arrays
@@ -129,6 +155,8 @@ class StepGraphs:
         def step() -> None:
             X = backend.gather_step_rows(steps.X, self._indices, steps.row)
             y = backend.gather_step_rows(steps.y, self._indices, steps.row)
+            if self._draws is not None and solver.augment is not None:
+                X = backend.augment_step(X, self._draws, steps.row, solver.augment.cutout)
             steps.step(X, y, target, self._table)
             for name, array in getattr(model, "buffers", {}).items():
                 buffers[name][...] = array

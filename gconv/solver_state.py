@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gconv._typing import Array
 from gconv.backends import get_backend
+from gconv.checkpoint import CheckpointError, list_checkpoints, load_checkpoint, remove_unfinished
+from gconv.solver_draws import Minibatch
 from gconv.solver_steps import model_backend
 
 if TYPE_CHECKING:
     from gconv.solver import Solver
 
-__all__ = ["capture", "restore"]
+__all__ = ["capture", "refuse_foreign_checkpoints", "restore", "resume_newest"]
 
 # What a run depends on: a checkpoint of other values would go on as a different run.
 OPTIONS = ("update_rule", "lr_decay", "batch_size", "num_train_samples", "num_val_samples", "sampling", "eval_every")
-HISTORIES = ("loss_history", "train_acc_history", "val_acc_history", "eval_iterations")
+HISTORIES = ("loss_history", "train_acc_history", "val_acc_history", "eval_iterations", "learning_rate_history")
 
 
 def capture(solver: Solver) -> tuple[dict[str, Array], dict[str, Any]]:
@@ -41,12 +44,14 @@ def capture(solver: Solver) -> tuple[dict[str, Array], dict[str, Any]]:
         scalars[name] = {key: value.item() if hasattr(value, "item") else value for key, value in scalars[name].items()}
     for history in HISTORIES:
         arrays[history] = np.asarray(getattr(solver, history), dtype=np.float64)
+    _capture_draws(solver, arrays)
     kind, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
     arrays["numpy_random_keys"] = np.asarray(keys)
     description = {
         "epoch": solver.epoch,
         "iteration": solver.iteration,
         "best_val_acc": solver.best_val_acc,
+        "seconds": solver.seconds,
         "optim_scalars": scalars,
         "numpy_random": [kind, int(position), int(has_gauss), float(gauss)],
         "generator": None if solver.rng is None else _plain(solver.rng.bit_generator.state),
@@ -56,7 +61,9 @@ def capture(solver: Solver) -> tuple[dict[str, Array], dict[str, Any]]:
     return arrays, description
 
 
-def restore(solver: Solver, path: str | Path, arrays: dict[str, Array], description: dict[str, Any]) -> None:
+def restore(
+    solver: Solver, path: str | os.PathLike[str], arrays: dict[str, Array], description: dict[str, Any]
+) -> None:
     """Put a captured state into a Solver of the same model and options.
 
     Raises
@@ -69,7 +76,7 @@ def restore(solver: Solver, path: str | Path, arrays: dict[str, Array], descript
     found = {name: (w.shape, str(w.dtype)) for name, w in params.items()}
     if expected != found:
         raise ValueError(f"Solver.resume: {path} must hold the parameters {expected}; got {found}")
-    wanted, given = _options(solver), description.get("options", {})
+    wanted, given = _options(solver), {"augment": None, "callbacks": [], **description.get("options", {})}
     for key, value in wanted.items():
         if given.get(key) != value:
             raise ValueError(f"Solver.resume: {path} must be of a run with {key}={value!r}; got {given.get(key)!r}")
@@ -88,20 +95,70 @@ def restore(solver: Solver, path: str | Path, arrays: dict[str, Array], descript
         name: {**description["optim_scalars"][name], **to_device(_group(arrays, f"optim.{name}"))} for name in names
     }
     for history in HISTORIES:
-        setattr(solver, history, arrays[history].tolist())
+        setattr(solver, history, arrays[history].tolist() if history in arrays else [])
     solver.eval_iterations = [int(iteration) for iteration in solver.eval_iterations]
     solver.epoch, solver.iteration = description["epoch"], description["iteration"]
     solver.best_val_acc = description["best_val_acc"]
+    solver._seconds = description.get("seconds", 0.0)
+    solver.draws.order = arrays.get("order")
+    changes = arrays.get("drawn_changes")
+    solver.draws.ahead = [
+        Minibatch(indices, None if changes is None else changes[i]) for i, indices in enumerate(arrays.get("drawn", ()))
+    ]
     kind, position, has_gauss, gauss = description["numpy_random"]
     np.random.set_state((kind, arrays["numpy_random_keys"], position, has_gauss, gauss))
     if solver.rng is not None:
         solver.rng.bit_generator.state = description["generator"]
 
 
+def resume_newest(solver: Solver) -> None:
+    """Put the newest whole checkpoint of the Solver's name into it, passing over damaged ones with a warning."""
+    if solver.checkpoint_name is None:
+        raise ValueError("Solver.resume: path must be given where the Solver has no checkpoint_name; got None")
+    remove_unfinished(solver.checkpoint_name)
+    for candidate in list_checkpoints(solver.checkpoint_name):
+        try:
+            loaded = load_checkpoint(candidate)
+        except CheckpointError as error:
+            warnings.warn(f"Solver.resume: passing over a checkpoint: {error}", RuntimeWarning, stacklevel=3)
+            continue
+        restore(solver, candidate, *loaded)
+        solver._say(f"Going on from {candidate}")
+        return
+    solver._say(f"No checkpoint named {solver.checkpoint_name} yet; starting at the beginning")
+
+
+def refuse_foreign_checkpoints(name: str) -> None:
+    """Raise FileExistsError if there are checkpoints of that name, of another training."""
+    for path in list_checkpoints(name):
+        try:
+            load_checkpoint(path)
+        except CheckpointError:
+            continue  # nothing that a run could go on from
+        raise FileExistsError(
+            f"Solver.train: checkpoint_name must be new for a new run; got {name!r}, and there "
+            f"is {path}. Go on with resume(), take another name, or delete the files"
+        )
+
+
+def _capture_draws(solver: Solver, arrays: dict[str, Array]) -> None:
+    """Keep what was drawn and is not used yet: the rest of an epoch's permutation, minibatches drawn ahead."""
+    drawn = solver.drawn_ahead()
+    if solver.draws.order is not None and (drawn or solver.iteration % solver.iterations_per_epoch):
+        arrays["order"] = solver.draws.order
+    if drawn:
+        arrays["drawn"] = np.stack([batch.indices for batch in drawn])
+        changes = [batch.changes for batch in drawn if batch.changes is not None]
+        if changes:
+            arrays["drawn_changes"] = np.stack(changes)
+
+
 def _options(solver: Solver) -> dict[str, Any]:
     options = {key: getattr(solver, key) for key in OPTIONS}
     # Of a different generator's state, or none, nothing could be restored.
     options["generator"] = None if solver.rng is None else type(solver.rng.bit_generator).__name__
+    options["augment"] = None if solver.augment is None else repr(solver.augment)
+    options["callbacks"] = solver._hooks.changing
     return {**options, "optim_config": _plain(solver.optim_config), "num_train": len(solver.X_train)}
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from gconv._typing import Array
 from gconv.backends import Backend, get_backend
 from gconv.optim import update_all
+from gconv.solver_draws import Minibatch
 
 if TYPE_CHECKING:
     from gconv.solver import Solver
@@ -51,6 +52,10 @@ class Steps:
         """Do one step, or queue it."""
         raise NotImplementedError
 
+    def pending(self) -> list[Minibatch]:
+        """Return the minibatches that were drawn ahead, in turn."""
+        return []
+
     def settle(self) -> None:
         """Bring ``solver.loss_history`` up to date; raise FloatingPointError if a loss was not finite."""
 
@@ -68,13 +73,17 @@ class HostSteps(Steps):
     def run(self) -> None:
         """Do one step."""
         solver, params = self._solver, self._solver.model.params
-        chosen = solver._minibatch(solver.iteration)
-        X, y = (get_backend(data).gather_rows(data, chosen) for data in (solver.X_train, solver.y_train))
+        batch = solver.draws.minibatch(solver.X_train.shape, solver.iteration)
+        X, y = (get_backend(data).gather_rows(data, batch.indices) for data in (solver.X_train, solver.y_train))
+        if solver.augment is not None and batch.changes is not None:
+            X = get_backend(X).augment(X, batch.changes, solver.augment.cutout)
         loss, grads = solver.model.loss(X, y)
         value = float(loss)
         if not math.isfinite(value):
             raise diverged(solver, value, self._previous)
         solver.loss_history.append(value)
+        grads = solver._hooks.gradients(solver, grads)
+        solver._set_rate(solver._rates(solver.iteration, 1)[0])
         updated = solver._arrays.others(params)
         update_all(solver.update_rule, params, grads, solver.optim_configs, updated)
         self._previous = dict(params)

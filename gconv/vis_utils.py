@@ -14,12 +14,21 @@ import numpy as np
 from gconv._typing import Array
 from gconv.backends import get_backend
 from gconv.files import write_atomically
-from gconv.shapes import check_ndim, positive_int
+from gconv.shapes import check_ndim, check_shape, positive_int
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["plot_confusion", "plot_filters", "plot_history", "vis_grid", "vis_nn", "visualize_grid"]
+__all__ = [
+    "filter_grid",
+    "plot_confusion",
+    "plot_filters",
+    "plot_history",
+    "plot_mistakes",
+    "vis_grid",
+    "vis_nn",
+    "visualize_grid",
+]
 
 
 # Between filters, where black or white would look like part of one.
@@ -109,11 +118,38 @@ def plot_history(solver: Any, path: str | os.PathLike[str]) -> Path:
     return _write(figure, path)
 
 
-def plot_filters(w: Array, path: str | os.PathLike[str]) -> Path:
-    """Plot convolution filters and write the picture to ``path`` (PNG).
+def filter_grid(w: Array) -> Array:
+    """Lay convolution filters out in one picture.
 
     Three channels are shown as colours, each filter stretched to the full range by itself; of any other
     number every channel is shown as a grey picture of its own, one row a filter.
+
+    Parameters
+    ----------
+    w : array, shape (F, C, HH, WW)
+
+    Returns
+    -------
+    float64 NumPy array, shape (rows, columns, 3)
+        In [0, 1], for ``matplotlib.pyplot.imshow``.
+
+    Raises
+    ------
+    ValueError
+        For another number of axes, or no filter.
+    """
+    check_ndim("filter_grid", "w", w, 4, "(F, C, HH, WW)")
+    filters = get_backend(w).to_numpy(w)
+    f, c, hh, ww = filters.shape
+    if not filters.size:
+        raise ValueError(f"filter_grid: w must hold at least one filter; got shape {filters.shape}")
+    pictures = filters.transpose(0, 2, 3, 1) if c == 3 else filters.reshape(f * c, hh, ww, 1)
+    tiles = np.stack([np.broadcast_to(_stretched(picture), (hh, ww, 3)) for picture in pictures])
+    return _tiled(tiles, 1, BACKGROUND, columns=None if c in (1, 3) else c)
+
+
+def plot_filters(w: Array, path: str | os.PathLike[str]) -> Path:
+    """Plot convolution filters (F, C, HH, WW), as filter_grid lays them out, and write the picture to ``path`` (PNG).
 
     Parameters
     ----------
@@ -125,20 +161,80 @@ def plot_filters(w: Array, path: str | os.PathLike[str]) -> Path:
     Path
         ``path``
     """
-    check_ndim("plot_filters", "w", w, 4, "(F, C, HH, WW)")
-    filters = get_backend(w).to_numpy(w)
-    f, c, hh, ww = filters.shape
-    if not filters.size:
-        raise ValueError(f"plot_filters: w must hold at least one filter; got shape {filters.shape}")
-    pictures = filters.transpose(0, 2, 3, 1) if c == 3 else filters.reshape(f * c, hh, ww, 1)
-    tiles = np.stack([np.broadcast_to(_stretched(picture), (hh, ww, 3)) for picture in pictures])
-    grid = _tiled(tiles, 1, BACKGROUND, columns=None if c in (1, 3) else c)
+    grid = filter_grid(w)
     figure = _figure(6, 6 * grid.shape[0] / grid.shape[1] + 0.5)
     axes = figure.subplots()
     axes.imshow(grid, interpolation="nearest")
-    axes.set(title=f"{f} filters of {c} x {hh} x {ww}")
+    axes.set(title=f"{w.shape[0]} filters of {' x '.join(map(str, w.shape[1:]))}")
     axes.axis("off")
     return _write(figure, path)
+
+
+def plot_mistakes(
+    X: Array,
+    y: Array,
+    scores: Array,
+    path: str | os.PathLike[str],
+    class_names: Sequence[str] | None = None,
+    count: int = 20,
+) -> Path:
+    """Plot the images that were taken for a wrong class with the most confidence, and write the picture (PNG).
+
+    Parameters
+    ----------
+    X : array, shape (N, C, H, W)
+        Bytes are shown as they are, other numbers stretched to the full range, image by image. Of one channel grey, of
+        three colours, of any other number the mean in grey.
+    y : integer array, shape (N,)
+        Labels.
+    scores : array, shape (N, num_classes)
+        Their softmax is the confidence.
+    path : path
+    class_names : sequence of str, optional
+        Numbers by default.
+    count : int
+        At most so many images.
+
+    Returns
+    -------
+    Path
+        ``path``
+
+    Raises
+    ------
+    ValueError
+        For shapes that do not match.
+    """
+    func = "plot_mistakes"
+    check_ndim(func, "X", X, 4, "(N, C, H, W)")
+    check_ndim(func, "scores", scores, 2, "(N, num_classes)")
+    check_shape(func, "y", y, (len(X),), "to match X")
+    check_shape(func, "scores", scores, (len(X), scores.shape[1]), "to match X")
+    names = [str(i) for i in range(scores.shape[1])] if class_names is None else list(class_names)
+    X, y, scores = (get_backend(array).to_numpy(array) for array in (X, y, scores))
+    exponentials = np.exp(scores - scores.max(axis=1, keepdims=True))
+    predicted = scores.argmax(axis=1)
+    confidence = exponentials.max(axis=1) / exponentials.sum(axis=1)
+    wrong = np.flatnonzero(predicted != y)
+    chosen = wrong[np.argsort(-confidence[wrong], kind="stable")][: positive_int(func, "count", count)]
+    columns = max(1, min(5, len(chosen)))
+    rows = max(1, math.ceil(len(chosen) / columns))
+    figure = _figure(1.9 * columns + 0.6, 2.2 * rows + 0.7)
+    figure.suptitle(f"The most confident of {len(wrong)} mistakes on {len(X)} images" if len(wrong) else "No mistakes")
+    for place, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
+        axes.axis("off")
+        if place < len(chosen):
+            index = chosen[place]
+            axes.imshow(_shown(X[index]), interpolation="nearest", cmap="gray", vmin=0, vmax=1)
+            title = f"{names[predicted[index]]} {confidence[index]:.0%}\nis {names[y[index]]}"
+            axes.set_title(title, fontsize=9, color="#a50f15")
+    return _write(figure, path)
+
+
+def _shown(image: Array) -> Array:
+    """Return an image (C, H, W) as matplotlib shows it, in [0, 1]."""
+    scaled = image / 255 if image.dtype == np.uint8 else _stretched(image.astype(np.float64))
+    return scaled.transpose(1, 2, 0) if len(image) == 3 else scaled.mean(axis=0)
 
 
 def plot_confusion(confusion: Array, path: str | os.PathLike[str], class_names: Sequence[str] | None = None) -> Path:

@@ -43,9 +43,12 @@ def test_train_writes_the_run_folder_and_eval_reads_it(tmp_path):
     assert names == {
         "config.json",
         "metrics.jsonl",
+        "results.json",
+        "report.html",
         "history.png",
         "filters.png",
         "confusion.png",
+        "mistakes.png",
         "best.safetensors",
         "checkpoints",
     }
@@ -57,7 +60,7 @@ def test_train_writes_the_run_folder_and_eval_reads_it(tmp_path):
     assert metrics[-1]["epoch"] == 6
     assert metrics[-1]["loss"] < metrics[0]["loss"]
     assert "Validation accuracy" in done.stdout
-    assert str(folder / "history.png") in done.stdout
+    assert str(folder / "report.html") in done.stdout
     assert done.stderr == ""
 
     shown = {}
@@ -76,7 +79,8 @@ def test_resume_ends_like_one_run(tmp_path):
             assert done.returncode == 0, done.stderr
     one, two = (load_checkpoint(tmp_path / f / "checkpoints" / "run_epoch_5.safetensors") for f in ("alone", "cut"))
     # NumPy's global state, which a seeded run does not draw from, is what each process began with.
-    assert {**one[1], "numpy_random": None} == {**two[1], "numpy_random": None}
+    other = {"numpy_random": None, "seconds": None}
+    assert {**one[1], **other} == {**two[1], **other}
     for name, array in one[0].items():
         if name == "numpy_random_keys":
             continue

@@ -64,8 +64,9 @@ LAYERS = [
     ("_arguments", "checkpoint", "datasets"),
     ("layers", "im2col", "fast_layers", "optim", "gradient_check", "data_utils", "metrics", "vis_utils"),
     ("layer_utils",),
-    ("classifiers", "solver_arguments", "solver_graph", "solver_state", "solver_steps"),
-    ("solver", "solver_device"),
+    ("augmentation", "callbacks", "classifiers", "environment", "report"),
+    ("solver_arguments", "solver_callbacks", "solver_draws", "solver_evaluation", "solver_state", "solver_steps"),
+    ("solver", "solver_device", "solver_graph"),
     ("benchmarking",),
     ("cli",),
 ]

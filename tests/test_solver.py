@@ -264,9 +264,7 @@ def test_callbacks_see_every_check(data):
         def on_eval(self, solver):
             calls.append((solver.iteration, solver.val_acc_history[-1]))
 
-    Solver(
-        small_model(), data, num_epochs=2, batch_size=60, callbacks=[Watcher(), object()], verbose=False, seed=0
-    ).train()
+    Solver(small_model(), data, num_epochs=2, batch_size=60, callbacks=[Watcher()], verbose=False, seed=0).train()
     assert [iteration for iteration, _ in calls] == [1, 2, 4]
 
 

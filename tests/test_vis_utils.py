@@ -5,7 +5,7 @@ import pytest
 
 from gconv.classifiers import TwoLayerNet
 from gconv.data_utils import make_synthetic_data
-from gconv.metrics import class_accuracy, confusion_matrix
+from gconv.metrics import confusion_matrix, recall
 from gconv.solver import Solver
 from gconv.vis_utils import plot_confusion, plot_filters, plot_history, vis_grid, vis_nn, visualize_grid
 
@@ -67,7 +67,7 @@ def test_plots_are_written(tmp_path, rng):
 
 
 def test_bad_pictures_are_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"plot_filters: w must have 4 axes"):
+    with pytest.raises(ValueError, match=r"filter_grid: w must have 4 axes"):
         plot_filters(np.zeros((3, 3)), tmp_path / "x.png")
     with pytest.raises(ValueError, match="at least one filter"):
         plot_filters(np.zeros((0, 3, 2, 2)), tmp_path / "x.png")
@@ -80,6 +80,6 @@ def test_bad_pictures_are_refused(tmp_path):
 def test_metrics():
     confusion = confusion_matrix(np.array([0, 0, 1, 1, 1]), np.array([0, 1, 1, 1, 0]), 3)
     assert confusion.tolist() == [[1, 1, 0], [1, 2, 0], [0, 0, 0]]
-    np.testing.assert_allclose(class_accuracy(confusion), [0.5, 2 / 3, np.nan])
+    np.testing.assert_allclose(recall(confusion), [0.5, 2 / 3, np.nan])
     with pytest.raises(ValueError, match=r"labels in \[0, 2\)"):
         confusion_matrix(np.array([0, 2]), np.array([0, 1]), 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
@@ -355,29 +356,30 @@ class Backend(ABC):
             grad += reg * w
         return loss
 
+    def clip_gradients(self, grads: Arrays, max_norm: float) -> list[Array]:
+        """Return all gradients, of one dtype, times min(1, max_norm / the norm of all of them as one vector)."""
+        # Not vdot: BLAS may add up in another order with another number of threads.
+        norm = math.sqrt(sum(float(self.xp.square(grad).sum()) for grad in grads))
+        # Where a gradient is not finite, so is the norm, and the comparison leaves it as it is or makes it NaN.
+        return [grad * (max_norm / norm) for grad in grads] if norm > max_norm else list(grads)
+
     def gather_rows(self, x: Array, indices: Array) -> Array:
         """Return x[indices] for an integer array ``indices`` (M,) of either module, all in [0, len(x))."""
         return x[self.asarray(indices)]
 
-    def augment(
-        self, x: Array, indices: Array, tops: Array, lefts: Array, flips: Array, mean: Array, scale: Array
-    ) -> Array:
-        """Return augmented images (M, C, H, W) of mean's dtype, from rows of uint8 images x (N, C, H, W).
+    def augment(self, x: Array, draws: Array, cutout: int) -> Array:
+        """Return changed copies of images x (N, C, H, W), from ``draws``, an int32 NumPy array (N, 5).
 
-        Image i is x[indices[i]] surrounded by zeros, cut out at (tops[i], lefts[i]), mirrored left to right where
-        flips[i], then (value - mean) * scale, channel by channel: mean and scale are (C,).
+        Image i is surrounded by zeros, cut out at (draws[i, 0], draws[i, 1]), mirrored left to right where
+        draws[i, 2], and gets zeros in the square of ``cutout`` pixels a side at (draws[i, 3], draws[i, 4]).
         """
-        xp, (_, c, h, w) = self.xp, x.shape
-        out = xp.zeros((len(indices), c, h, w), mean.dtype)
-        for i, (index, top, left, flip) in enumerate(zip(indices, tops, lefts, flips, strict=True)):
-            image = x[int(index)]
-            rows = slice(max(int(top), 0), max(min(h + int(top), h), 0))
-            columns = slice(max(int(left), 0), max(min(w + int(left), w), 0))
-            part = image[:, rows, columns]
-            y, xx = max(-int(top), 0), max(-int(left), 0)
-            out[i, :, y : y + part.shape[1], xx : xx + part.shape[2]] = part
-            if flip:
-                out[i] = out[i, :, :, ::-1].copy()
-        out -= mean[:, None, None]
-        out *= scale[:, None, None]
+        out = self.xp.zeros(x.shape, x.dtype)
+        _, _, h, w = x.shape
+        for image, result, (top, left, mirrored, cut_top, cut_left) in zip(x, out, draws.tolist(), strict=True):
+            source = image[:, max(top, 0) : max(h + top, 0), max(left, 0) : max(w + left, 0)]
+            y, column = max(-top, 0), max(-left, 0)
+            target = result[:, :, ::-1] if mirrored else result
+            target[:, y : y + source.shape[1], column : column + source.shape[2]] = source
+            if cutout:
+                result[:, max(cut_top, 0) : max(cut_top + cutout, 0), max(cut_left, 0) : max(cut_left + cutout, 0)] = 0
         return out

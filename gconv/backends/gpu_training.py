@@ -157,6 +157,20 @@ class GpuTraining(Backend):
         return loss
 
     @names_memory
+    def clip_gradients(self, grads: Arrays, max_norm: float) -> list[Array]:
+        """Sum the squares of all gradients, then scale them: two launches for 16 arrays, and nothing is waited for."""
+        read, outs = [ready(g) for g in grads], [cupy.empty(g.shape, g.dtype) for g in grads]
+        dtype, batches = grads[0].dtype, list(_tensors(outs, read, read))
+        counts = [min(chunks, GATHER_BLOCKS) for _, chunks in batches]
+        parts, first = cupy.empty(sum(counts), dtype), 0
+        for (tensors, _), blocks in zip(batches, counts, strict=True):
+            launch("penalty", "sum_squares", dtype, (blocks,), BLOCK, tensors, parts[first : first + blocks])
+            first += blocks
+        for (tensors, _), blocks in zip(batches, counts, strict=True):
+            launch("penalty", "clip", dtype, (blocks,), BLOCK, tensors, parts, parts.size, float(max_norm))
+        return outs
+
+    @names_memory
     def gather_rows(self, x: Array, indices: Array) -> Array:
         """Copy rows in words of up to 8 bytes; an index outside gives zeros."""
         return _gather(x, cupy.asarray(indices, np.int64), None)
@@ -166,26 +180,13 @@ class GpuTraining(Backend):
         return _gather(x, table, step)
 
     @names_memory
-    def augment(
-        self,
-        x: Array,
-        indices: Array,
-        tops: Array,
-        lefts: Array,
-        flips: Array,
-        mean: Array,
-        scale: Array,
-    ) -> Array:
-        """Cut, mirror and normalise in one pass over the bytes."""
-        dtype = mean.dtype
-        out = cupy.empty((len(indices), *x.shape[1:]), dtype)
-        if out.size:
-            draws = (
-                cupy.asarray(a, t) for a, t in zip((indices, tops, lefts, flips), ("i8", "i4", "i4", "u1"), strict=True)
-            )
-            arrays = ready(x), *draws, cupy.asarray(mean), cupy.asarray(scale, dtype), out
-            launch("batch", "augment", dtype, (blocks_for(out.size),), BLOCK, *arrays, *out.shape, len(x))
-        return out
+    def augment(self, x: Array, draws: Array, cutout: int) -> Array:
+        """Cut, mirror and clear in one pass."""
+        return _augment(x, cupy.asarray(draws, np.int32), None, cutout)
+
+    def augment_step(self, x: Array, table: Array, step: Array, cutout: int) -> Array:
+        """Augment with row ``step``, a counter () on the device, of an int32 table (steps, N, 5)."""
+        return _augment(x, table, step, cutout)
 
     def record_loss(self, loss: Array, losses: Array, step: Array, stopped: Array) -> None:
         """Store a loss () at ``losses[step]``, float64, and set ``stopped`` once one is not finite."""
@@ -207,6 +208,15 @@ def _gather(x: Array, indices: Array, step: Array | None) -> Array:
     arrays, sizes = (source, ready(indices), step, target), (len(out), row_bytes // word, len(x))
     # The entry point has a REAL's name, and no REAL.
     launch("batch", f"gather_rows_{word}", np.dtype(np.float32), (blocks_for(target.size),), BLOCK, *arrays, *sizes)
+    return out
+
+
+def _augment(x: Array, draws: Array, step: Array | None, cutout: int) -> Array:
+    out = cupy.empty(x.shape, x.dtype)
+    if out.size:
+        source, target = (a.view(f"u{x.dtype.itemsize}") for a in (ready(x), out))
+        arrays, name = (source, ready(draws), step, target), f"augment_{x.dtype.itemsize}"
+        launch("batch", name, np.dtype(np.float32), (blocks_for(out.size),), BLOCK, *arrays, *x.shape, cutout)
     return out
 
 

@@ -11,7 +11,7 @@ from gconv.backends import NAMES, get_backend, use_backend
 from gconv.checkpoint import CheckpointError, load_checkpoint
 from gconv.classifiers import model_from_config
 from gconv.cli.source import load_data
-from gconv.cli.summary import report_test
+from gconv.cli.summary import evaluated
 
 __all__ = ["evaluate"]
 
@@ -34,7 +34,8 @@ def evaluate(checkpoint: Path, data: str | None, backend: str | None) -> None:
     if shapes != {name: w.shape for name, w in model.params.items()}:
         raise CheckpointError(f"{checkpoint} must hold the parameters of its model; got {shapes}")
     model.params.update({name: get_backend().asarray(array) for name, array in weights.items()})
-    report_test(model, load_data(data or _trained_on(checkpoint)))
+    dataset = load_data(data or _trained_on(checkpoint))
+    evaluated(model, dataset).echo(dataset)
 
 
 def _trained_on(checkpoint: Path) -> str:

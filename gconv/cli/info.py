@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-from importlib.metadata import PackageNotFoundError, version
 
 import click
 
@@ -12,6 +11,7 @@ from gconv.backends import NAMES, get_backend, unavailable_reason
 from gconv.backends.cpu import kernels
 from gconv.backends.gpu_diagnosis import describe_gpu
 from gconv.datasets.cifar10_files import find_cifar10
+from gconv.environment import package_version
 from gconv.threads import get_num_threads
 
 __all__ = ["info"]
@@ -35,14 +35,14 @@ def info() -> None:
     rows = {
         "gconv": __version__,
         "Python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
-        "packages": ", ".join(f"{name} {_version(name)}" for name in PACKAGES),
+        "packages": ", ".join(f"{name} {package_version(name)}" for name in PACKAGES),
         **{f"backend {name}": unavailable_reason(name) or _ready(name) for name in NAMES},
         "default backend": get_backend().name,
         "kernels": "compiled" if kernels else "missing: NumPy alone; install a C++ compiler, then gconv again",
         "SIMD": _simd(),
         "OpenMP": _openmp(),
         "threads": f"{get_num_threads()} (OMP_NUM_THREADS or gconv.set_num_threads changes it)",
-        "digits": "found" if _version("scikit-learn") != "missing" else "missing: pip install 'gconv[demo]'",
+        "digits": "found" if package_version("scikit-learn") != "missing" else "missing: pip install 'gconv[demo]'",
         "CIFAR-10": _cifar10(),
     }
     for name, value in rows.items():
@@ -51,13 +51,6 @@ def info() -> None:
 
 def _ready(backend: str) -> str:
     return f"ready: {describe_gpu()}" if backend == "gpu" else "ready"
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "missing"
 
 
 def _simd() -> str:
@@ -69,7 +62,7 @@ def _simd() -> str:
 def _openmp() -> str:
     if not kernels:
         return "not used"
-    date = kernels.openmp_version()
+    date = kernels.openmppackage_version()
     return f"{date}, {kernels.team_size(get_num_threads())} threads in a team" if date else "missing in the build"
 
 

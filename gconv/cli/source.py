@@ -14,10 +14,11 @@ __all__ = ["DataSet", "load_data"]
 
 
 class DataSet(NamedTuple):
-    """Arrays as the Solver takes them, and the names of the classes."""
+    """Arrays as the Solver takes them, the names of the classes, and the test images as they look."""
 
     arrays: dict[str, Array]
     class_names: tuple[str, ...]
+    pictures: Array
 
 
 def load_data(source: str) -> DataSet:
@@ -27,11 +28,13 @@ def load_data(source: str) -> DataSet:
     takes every test image.
     """
     if source == "digits":
-        return DataSet(get_digits_data(), tuple(str(digit) for digit in range(10)))
+        pictures = get_digits_data(subtract_mean=False)["X_test"]
+        return DataSet(get_digits_data(), tuple(str(digit) for digit in range(10)), pictures)
     if source != "cifar10" and not Path(source).is_dir():
         raise ValueError(f"--data must be digits, cifar10 or a folder that holds CIFAR-10; got {source}")
     folder = find_cifar10(None if source == "cifar10" else source)
     total = sum(len(read_batch(folder / name)[1]) for name in BATCHES)
     validation = min(1000, total // 10)
-    test = len(read_batch(folder / TEST_BATCH)[1])
-    return DataSet(get_CIFAR10_data(total - validation, validation, test, cifar10_dir=folder), CIFAR10_CLASSES)
+    pictures = read_batch(folder / TEST_BATCH)[0]
+    arrays = get_CIFAR10_data(total - validation, validation, len(pictures), cifar10_dir=folder)
+    return DataSet(arrays, CIFAR10_CLASSES, pictures)

@@ -25,20 +25,33 @@ GATHER_ROWS(_2, unsigned short)
 GATHER_ROWS(_4, unsigned)
 GATHER_ROWS(_8, unsigned long long)
 
-// out (N, C, H, W) from rows of uint8 images: cut out at (top, left) of an image that zeros surround, mirrored left
-// to right where flip is 1, then (value - mean[c]) * scale[c], the zeros too.
-extern "C" __global__ void KERNEL(augment)(const unsigned char* data, const long long* indices, const int* tops,
-                                           const int* lefts, const unsigned char* flips, const real* mean,
-                                           const real* scale, real* out, index_t n, index_t c, index_t h, index_t w,
-                                           index_t count) {
+// out (N, C, H, W) of images x, any dtype handled as words of its size: each is surrounded by zeros, cut out at
+// (top, left), mirrored left to right, and a square of `cutout` pixels a side at (cut_top, cut_left) becomes 0. draws
+// (N, 5) has these numbers, mirrored third; with step, row *step of draws (steps, N, 5).
+template <class Word>
+__device__ void augment(const Word* x, const int* draws, const long long* step, Word* out, index_t n, index_t c,
+                        index_t h, index_t w, index_t cutout) {
+    const int* drawn = step ? draws + *step * n * 5 : draws;
     GRID_STRIDE(i, n * c * h * w) {
         index_t column, row, channel;
         const index_t image = divide(divide(divide(i, w, column), h, row), c, channel);
-        const long long source = indices[image];
-        const index_t y = row + tops[image];
-        const index_t x = (flips[image] ? w - 1 - column : column) + lefts[image];
-        const bool inside = source >= 0 && source < count && y >= 0 && y < h && x >= 0 && x < w;
-        const real value = inside ? (real)data[(((index_t)source * c + channel) * h + y) * w + x] : real(0);
-        out[i] = (value - mean[channel]) * scale[channel];
+        const int* change = drawn + image * 5;
+        const index_t y = row + change[0];
+        const index_t source = (change[2] ? w - 1 - column : column) + change[1];
+        const index_t cut_row = row - change[3], cut_column = column - change[4];
+        const bool cut = cut_row >= 0 && cut_row < cutout && cut_column >= 0 && cut_column < cutout;
+        const bool inside = y >= 0 && y < h && source >= 0 && source < w && !cut;
+        out[i] = inside ? x[((image * c + channel) * h + y) * w + source] : Word(0);
     }
 }
+
+#define AUGMENT(suffix, Word)                                                                                  \
+    extern "C" __global__ void KERNEL(augment##suffix)(const Word* x, const int* draws, const long long* step, \
+                                                       Word* out, index_t n, index_t c, index_t h, index_t w,  \
+                                                       index_t cutout) {                                       \
+        augment(x, draws, step, out, n, c, h, w, cutout);                                                      \
+    }
+AUGMENT(_1, unsigned char)
+AUGMENT(_2, unsigned short)
+AUGMENT(_4, unsigned)
+AUGMENT(_8, unsigned long long)

@@ -1,4 +1,5 @@
-// The L2 penalty of several weights in one launch, and the bookkeeping of a step that is replayed.
+// The L2 penalty of several weights in one launch, clipping of their gradients, and the bookkeeping of a step that is
+// replayed.
 #include "reduce.cuh"
 #include "tensors.cuh"
 
@@ -21,6 +22,29 @@ extern "C" __global__ void KERNEL(add_penalty)(const real* loss, const real* par
     for (index_t i = (index_t)threadIdx.x; i < count; i += (index_t)blockDim.x) sum.value += parts[i];
     reduce_block(sum);
     if (threadIdx.x == 0) *out = *loss + factor * sum.value;
+}
+
+// parts[blockIdx.x] = this block's share of the sum of squares of every w.
+extern "C" __global__ void KERNEL(sum_squares)(const __grid_constant__ Tensors t, real* parts) {
+    Sum squares = Sum::empty();
+    for_each_value(t, [&](int item, long long i) { squares.value += t.w[item][i] * t.w[item][i]; });
+    reduce_block(squares);
+    if (threadIdx.x == 0) parts[blockIdx.x] = squares.value;
+}
+
+// out = w * min(1, max_norm / norm), the norm being the square root of the sum of parts, which each block adds up.
+extern "C" __global__ void KERNEL(clip)(const __grid_constant__ Tensors t, const real* parts, index_t count,
+                                        real max_norm) {
+    __shared__ real scale;
+    Sum sum = Sum::empty();
+    for (index_t i = (index_t)threadIdx.x; i < count; i += (index_t)blockDim.x) sum.value += parts[i];
+    reduce_block(sum);
+    if (threadIdx.x == 0) {
+        const real norm = sqrt(sum.value);
+        scale = norm > max_norm ? max_norm / norm : real(1);
+    }
+    __syncthreads();
+    for_each_value(t, [&](int item, long long i) { t.out[item][i] = t.w[item][i] * scale; });
 }
 
 // losses[*step] = loss, and *stopped = 1 once a loss is not finite; one thread.

@@ -32,6 +32,24 @@ def test_more_parts_than_threads(gpu, put, rng, dtype):
     assert_close(out, np.array(1 + 0.5 * parts.sum()), 600)
 
 
+@pytest.mark.parametrize("shapes", [[(3, 4)], [(70, 60), (5,), (0, 3)], [(2, 3)] * 20], ids=["one", "odd", "many"])
+@pytest.mark.parametrize("share", [0.25, 2.0])
+def test_clip_gradients(gpu, put, rng, shapes, share):
+    grads = [rng.standard_normal(shape) for shape in shapes]
+    norm = np.sqrt(sum((g * g).sum() for g in grads))
+    ours = put(*grads)
+    for out, grad, given in zip(gpu.clip_gradients(list(ours), share * norm), grads, ours, strict=True):
+        assert_close(out, grad * min(share, 1), 5000)
+        assert_close(given, grad, 1, "what was given")
+
+
+def test_clip_adds_up_more_parts_than_threads(gpu, put, monkeypatch, rng):
+    grads = [rng.standard_normal(4096 * 9) for _ in range(40)]
+    norm = np.sqrt(sum((g * g).sum() for g in grads))
+    (out, *_) = gpu.clip_gradients(list(put(*grads)), norm / 2)
+    assert_close(out, grads[0] / 2, 4096)
+
+
 def test_losses_are_recorded_until_one_is_not_finite(gpu, put, dtype):
     losses, step, stopped = gpu.xp.zeros(4), gpu.xp.zeros((), np.int64), gpu.xp.zeros((), np.int64)
     flags = []

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 import gconv
+from gconv.augmentation import Augment
+from gconv.callbacks import ClipGradients, CosineSchedule, OneCycleSchedule, ReduceOnPlateau, WarmUp
 from gconv.classifiers import FullyConnectedNet, ThreeLayerConvNet, TwoLayerNet
 from gconv.data_utils import make_synthetic_data
 from gconv.metrics import predict
@@ -75,6 +77,57 @@ def test_every_rule_replays_to_the_bit(gpu, rule):
 def test_samplings_replay_to_the_bit(gpu, options):
     without, with_graph = (trained("gpu", MODELS["two layers"], graph, **options) for graph in (False, True))
     assert_same_bits(without, with_graph)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"callbacks": [WarmUp(3, CosineSchedule())]},
+        {"callbacks": [ClipGradients(0.05)], "update_rule": "sgd"},
+        {"callbacks": [ReduceOnPlateau(0.5, 1)], "eval_every": 2},
+        {"augment": Augment(crop=2, cutout=3)},
+        {"augment": Augment(), "sampling": "shuffle", "callbacks": [OneCycleSchedule(), ClipGradients(0.1)]},
+    ],
+    ids=["schedule", "clipping", "plateau", "augmentation", "all"],
+)
+def test_callbacks_replay_to_the_bit_and_do_as_on_the_cpu(gpu, monkeypatch, options):
+    replays, real = [], StepGraphs.replay
+    monkeypatch.setattr(StepGraphs, "replay", lambda self: (replays.append(1), real(self)))
+    on_cpu = trained("cpu", MODELS["convnet"], **options)
+    without, with_graph = (trained("gpu", MODELS["convnet"], graph, **options) for graph in (False, True))
+    assert len(replays) == 10 - 2
+    assert_same_bits(without, with_graph)
+    assert without.learning_rate_history == with_graph.learning_rate_history == on_cpu.learning_rate_history
+    np.testing.assert_allclose(without.loss_history, on_cpu.loss_history, rtol=1e-8)
+
+
+def test_a_rate_set_by_a_callback_reaches_the_steps_of_a_graph(gpu):
+    class Halve:
+        def on_iteration(self, solver):
+            for config in solver.optim_configs.values():
+                config["learning_rate"] *= 0.5
+
+    runs = [trained(name, MODELS["two layers"], callbacks=[Halve()]) for name in ("cpu", "gpu")]
+    np.testing.assert_allclose(runs[1].loss_history, runs[0].loss_history, rtol=1e-9)
+
+
+def test_a_save_in_mid_epoch_resumes_as_on_the_cpu(gpu, tmp_path):
+    class Save:
+        def on_iteration(self, solver):
+            if solver.iteration == 4:
+                solver.save(tmp_path / "middle.safetensors")
+
+    for sampling in ("replacement", "shuffle"):
+        alone = trained("gpu", MODELS["convnet"], callbacks=[Save()], augment=Augment(crop=1), sampling=sampling)
+        for backend in ("gpu", "cpu"):
+            with gconv.use_backend(backend):
+                options = {"num_epochs": 2, "batch_size": 40, "num_train_samples": 20, "num_val_samples": 20}
+                solver = Solver(
+                    MODELS["convnet"](), DATA, update_rule="adam", optim_config={"learning_rate": 1e-2}, seed=0,
+                    verbose=False, augment=Augment(crop=1), sampling=sampling, **options,
+                )  # fmt: skip
+                solver.resume(tmp_path / "middle.safetensors")
+            np.testing.assert_allclose(solver.loss_history, alone.loss_history, rtol=1e-8)
 
 
 def test_a_graph_is_used_where_it_can_be(gpu, monkeypatch):

@@ -1,0 +1,73 @@
+"""What a Solver calls on its callbacks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gconv.solver import Solver
+
+__all__ = ["EVENTS", "Callback"]
+
+
+class Callback:
+    """Base class of the callbacks that ship; any object with one of its methods is a callback too.
+
+    Callbacks are called in the order in which the Solver was given them. ``solver`` has the histories, ``epoch``,
+    ``iteration``, ``model``, ``optim_configs`` and ``stop(reason)``, which ends the training after the iteration at
+    hand, with an accuracy check. Training is the same to the bit with callbacks that only look.
+
+    Besides the events below a callback may have
+
+    - ``learning_rate_factor(iteration, total)``: what to multiply the learning rate with in the step that follows so
+      many iterations, of ``total`` in the Solver's ``num_epochs``. At most one callback may. It must depend on its
+      arguments alone: on a GPU it is asked for many steps ahead.
+    - ``on_gradients(solver, grads)``: returns the gradients to use in place of ``grads``, a dictionary like
+      ``model.params``. It must not write to the arrays it is given. On a GPU a step is replayed as a graph only if
+      the callback's attribute ``capturable`` is true: it then computes on the device alone, without waiting.
+
+    Examples
+    --------
+    >>> from gconv.classifiers import TwoLayerNet
+    >>> from gconv.data_utils import make_synthetic_data
+    >>> from gconv.solver import Solver
+    >>> class GoodEnough(Callback):
+    ...     def on_eval(self, solver):
+    ...         if solver.val_acc_history[-1] > 0.9:
+    ...             solver.stop("good enough")
+    >>> model = TwoLayerNet(input_dim=3 * 8 * 8, hidden_dim=20, num_classes=4, weight_scale=1e-2, rng=0)
+    >>> solver = Solver(model, make_synthetic_data(), update_rule="adam", callbacks=[GoodEnough()], verbose=False, seed=0)
+    >>> solver.train()
+    >>> solver.stopped
+    'good enough'
+    """
+
+    def on_start(self, solver: Solver) -> None:
+        """Training begins, or goes on; called before the first iteration of each ``train``."""
+
+    def on_resume(self, solver: Solver) -> None:
+        """``resume`` has read a checkpoint; what had stopped the training then stops it again here."""
+
+    def on_iteration(self, solver: Solver) -> None:
+        """A step was done; on a GPU it was queued, and ``loss_history`` ends at the last loss that was read."""
+
+    def on_eval(self, solver: Solver) -> None:
+        """The accuracy was checked, and the histories are up to date."""
+
+    def on_epoch(self, solver: Solver) -> None:
+        """An epoch ended; its accuracy check, if any, came before."""
+
+    def on_end(self, solver: Solver) -> None:
+        """``train`` ends, also by an exception; ``model.params`` are still the last ones, not the best."""
+
+
+EVENTS = (
+    "on_start",
+    "on_resume",
+    "on_iteration",
+    "on_eval",
+    "on_epoch",
+    "on_end",
+    "on_gradients",
+    "learning_rate_factor",
+)
