@@ -18,12 +18,13 @@ def _watched() -> bool:
 class Progress:
     """A tqdm bar over iterations, or nothing: ``wanted`` is ignored where the output goes to a file."""
 
-    def __init__(self, wanted: bool, start: int, total: int) -> None:
+    def __init__(self, wanted: bool, start: int, total: int, unit: str = "it") -> None:
+        self.position = start
         self._bar: Any = None
         if wanted and _watched():
             from tqdm import tqdm
 
-            self._bar = tqdm(total=total, initial=start, unit="it", dynamic_ncols=True)
+            self._bar = tqdm(total=total, initial=start, unit=unit, dynamic_ncols=True)
 
     def __enter__(self) -> Progress:
         return self
@@ -43,6 +44,7 @@ class Progress:
 
     def advance(self, iteration: int, loss_history: list[float], val_acc_history: list[float]) -> None:
         """Move the bar to ``iteration``, with the latest loss there is."""
+        self.position = iteration
         if self._bar is None:
             return
         accuracy = f", val acc {val_acc_history[-1]:.3f}" if val_acc_history else ""

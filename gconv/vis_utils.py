@@ -226,7 +226,7 @@ def plot_mistakes(
         if place < len(chosen):
             index = chosen[place]
             axes.imshow(_shown(X[index]), interpolation="nearest", cmap="gray", vmin=0, vmax=1)
-            title = f"{names[predicted[index]]} {confidence[index]:.0%}\nis {names[y[index]]}"
+            title = f"{names[y[index]]} taken for\n{names[predicted[index]]} ({confidence[index]:.0%})"
             axes.set_title(title, fontsize=9, color="#a50f15")
     return _write(figure, path)
 

@@ -36,7 +36,8 @@ class Callback:
     ...         if solver.val_acc_history[-1] > 0.9:
     ...             solver.stop("good enough")
     >>> model = TwoLayerNet(input_dim=3 * 8 * 8, hidden_dim=20, num_classes=4, weight_scale=1e-2, rng=0)
-    >>> solver = Solver(model, make_synthetic_data(), update_rule="adam", callbacks=[GoodEnough()], verbose=False, seed=0)
+    >>> options = {"update_rule": "adam", "verbose": False, "seed": 0}
+    >>> solver = Solver(model, make_synthetic_data(), callbacks=[GoodEnough()], **options)
     >>> solver.train()
     >>> solver.stopped
     'good enough'

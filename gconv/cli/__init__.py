@@ -11,6 +11,7 @@ from gconv.backends import BackendUnavailableError
 from gconv.cli.bench import bench
 from gconv.cli.evaluate import evaluate
 from gconv.cli.info import info
+from gconv.cli.sweep import sweep
 from gconv.cli.train import train
 
 __all__ = ["main"]
@@ -22,7 +23,7 @@ def gconv() -> None:
     """Convolutional networks on NumPy or CuPy arrays: train one, evaluate it, see what this machine offers."""
 
 
-for command in (train, evaluate, bench, info):
+for command in (train, sweep, evaluate, bench, info):
     gconv.add_command(command)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,7 +25,7 @@ from gconv.cli.source import DataSet
 from gconv.optim import UPDATE_RULES
 from gconv.solver import Solver
 
-__all__ = ["DEFAULTS", "OPTIONS", "build", "training_options", "with_defaults"]
+__all__ = ["DEFAULTS", "OPTIONS", "build", "data_option", "training_options", "with_defaults"]
 
 # The digits are 8x8 pixels and few: small filters, more epochs.
 DEFAULTS = {
@@ -116,7 +116,9 @@ def with_defaults(options: dict[str, Any]) -> dict[str, Any]:
     return {**options, **{name: value for name, value in defaults.items() if options.get(name) is None}}
 
 
-def build(config: dict[str, Any], data: DataSet, log: Path | None = None, **solver_options: Any) -> Solver:
+def build(
+    config: dict[str, Any], data: DataSet, log: Path, more_callbacks: Sequence[Any] = (), **solver_options: Any
+) -> Solver:
     """Return the Solver, with its model, of complete options."""
     streams = np.random.default_rng(config["seed"]).spawn(2)
     model = ThreeLayerConvNet(
@@ -146,12 +148,12 @@ def build(config: dict[str, Any], data: DataSet, log: Path | None = None, **solv
         num_epochs=config["epochs"],
         augment=augmentation(config["augment"]) if config["augment"] else None,
         seed=streams[1],
-        callbacks=_callbacks(config, log, iterations * config["epochs"]),
+        callbacks=[*_callbacks(config, log, iterations * config["epochs"]), *more_callbacks],
         **options,
     )
 
 
-def _callbacks(config: dict[str, Any], log: Path | None, total: int) -> list[Any]:
+def _callbacks(config: dict[str, Any], log: Path, total: int) -> list[Any]:
     schedules: dict[str, Callable[[], Any]] = {
         "constant": lambda: None,
         "step": lambda: StepSchedule(max(total // 3, 1)),
@@ -164,7 +166,7 @@ def _callbacks(config: dict[str, Any], log: Path | None, total: int) -> list[Any
     return [
         *([schedule] if schedule is not None else ()),
         *([ClipGradients(config["clip_norm"])] if config["clip_norm"] else ()),
-        *([JSONLinesLog(log)] if log is not None else ()),
+        JSONLinesLog(log),
         *([EarlyStopping(config["patience"])] if config["patience"] else ()),
         *([TimeLimit(config["time_limit"])] if config["time_limit"] is not None else ()),
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +56,8 @@ def _report(solver: Solver, data: DataSet, config: dict[str, Any], found: Evalua
     classes = zip(
         data.class_names,
         confusion.sum(axis=1).tolist(),
-        precision(confusion).tolist(),
-        recall(confusion).tolist(),
+        map(_percent, precision(confusion)),
+        map(_percent, recall(confusion)),
         strict=True,
     )
     columns = ["iteration", "epoch", "loss", "train_acc", "val_acc", "learning_rate"]
@@ -86,3 +87,7 @@ def _report(solver: Solver, data: DataSet, config: dict[str, Any], found: Evalua
             ("Environment", environment()),
         ],
     ).write(out / "report.html")
+
+
+def _percent(share: float) -> str:
+    return "-" if math.isnan(share) else f"{share:.1%}"
