@@ -31,6 +31,7 @@ _adopt_kernels_beside_the_package()
 
 from gconv import fast_layers, gradient_check, im2col, layer_utils, layers, optim
 from gconv.backends import BackendUnavailableError, available_backends, get_backend, use_backend, warmup
+from gconv.backends.exchange import from_dlpack
 from gconv.threads import get_num_threads, set_num_threads
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "__version__",
     "available_backends",
     "fast_layers",
+    "from_dlpack",
     "get_backend",
     "get_num_threads",
     "gradient_check",

@@ -31,6 +31,8 @@ OTHERS = [
     "sklearn",
     "threadpoolctl",
     "scipy",
+    "tensorboardX",
+    "onnx",
 ]
 
 
@@ -64,7 +66,7 @@ LAYERS = [
     ("_arguments", "checkpoint", "datasets"),
     ("layers", "im2col", "fast_layers", "optim", "gradient_check", "data_utils", "metrics", "vis_utils"),
     ("layer_utils",),
-    ("augmentation", "callbacks", "classifiers", "environment", "report"),
+    ("augmentation", "callbacks", "classifiers", "environment", "onnx_export", "report"),
     ("solver_arguments", "solver_callbacks", "solver_draws", "solver_evaluation", "solver_state", "solver_steps"),
     ("solver", "solver_device", "solver_graph"),
     ("benchmarking",),

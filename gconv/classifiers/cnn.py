@@ -9,6 +9,7 @@ import numpy as np
 from gconv._arguments import backend_of
 from gconv._typing import Array
 from gconv.classifiers.parameters import Weights, add_l2, float_dtype
+from gconv.classifiers.state_dict import WEIGHT_AND_BIAS, StateDict
 from gconv.layer_utils import (
     affine_relu_backward,
     affine_relu_forward,
@@ -21,7 +22,7 @@ from gconv.shapes import output_size, positive_int, real_number
 __all__ = ["ThreeLayerConvNet"]
 
 
-class ThreeLayerConvNet:
+class ThreeLayerConvNet(StateDict):
     """conv - relu - 2x2 max pool - affine - relu - affine - softmax.
 
     The convolution has stride 1 and pads (filter_size - 1) // 2, which keeps the size for odd filters.
@@ -44,7 +45,8 @@ class ThreeLayerConvNet:
     ----------
     params : dict
         W1 (num_filters, C, filter_size, filter_size), b1, W2 (pooled size, hidden_dim), b2,
-        W3 (hidden_dim, num_classes), b3, on the backend that was the default at construction.
+        W3 (hidden_dim, num_classes), b3, on the backend that was the default at construction. For PyTorch
+        (``state_dict``) they are those of ``conv1``, a Conv2d, and ``fc1`` and ``fc2``, Linears.
 
     Raises
     ------
@@ -107,6 +109,13 @@ class ThreeLayerConvNet:
             "b2": weights.zeros(hidden),
             "W3": weights.normal(hidden, classes),
             "b3": weights.zeros(classes),
+        }
+
+    def layer_names(self) -> dict[str, str]:
+        """Return PyTorch's name of each parameter."""
+        layers = ("conv1", "fc1", "fc2")
+        return {
+            f"{ours}{i}": f"{name}.{theirs}" for i, name in enumerate(layers, 1) for ours, theirs in WEIGHT_AND_BIAS
         }
 
     def loss(self, X: Array, y: Array | None = None) -> Any:

@@ -9,7 +9,9 @@ import numpy as np
 
 from gconv._arguments import backend_of
 from gconv._typing import Array
+from gconv.backends import get_backend
 from gconv.classifiers.parameters import Weights, add_l2, float_dtype
+from gconv.classifiers.state_dict import WEIGHT_AND_BIAS, StateDict
 from gconv.layer_utils import affine_relu_backward, affine_relu_forward
 from gconv.layers import (
     affine_backward,
@@ -28,8 +30,10 @@ from gconv.shapes import one_of, positive_int, real_number
 
 __all__ = ["FullyConnectedNet", "TwoLayerNet"]
 
+AVERAGES = ("running_mean", "running_var")
 
-class TwoLayerNet:
+
+class TwoLayerNet(StateDict):
     """affine - relu - affine - softmax.
 
     Parameters
@@ -47,7 +51,8 @@ class TwoLayerNet:
     Attributes
     ----------
     params : dict
-        W1 (input_dim, hidden_dim), b1, W2 (hidden_dim, num_classes), b2.
+        W1 (input_dim, hidden_dim), b1, W2 (hidden_dim, num_classes), b2; for PyTorch (``state_dict``) those of
+        the Linears ``fc1`` and ``fc2``.
     """
 
     capturable = True  # a step draws no random numbers: the Solver may replay it as a CUDA graph
@@ -85,6 +90,10 @@ class TwoLayerNet:
             "b2": weights.zeros(classes),
         }
 
+    def layer_names(self) -> dict[str, str]:
+        """Return PyTorch's name of each parameter."""
+        return {f"{ours}{i}": f"fc{i}.{theirs}" for i in (1, 2) for ours, theirs in WEIGHT_AND_BIAS}
+
     def loss(self, X: Array, y: Array | None = None) -> Any:
         """Compute scores (N, num_classes) of X (N, d_1, ..., d_k), or with labels y (N,) loss and gradients."""
         X = backend_of("TwoLayerNet.loss", X=X).asarray(X, self.dtype)
@@ -100,7 +109,7 @@ class TwoLayerNet:
         return add_l2(loss, grads, p, self.reg), grads
 
 
-class FullyConnectedNet:
+class FullyConnectedNet(StateDict):
     """{affine - [batch or layer normalization] - relu - [dropout]} x (L - 1) - affine - softmax.
 
     Parameters
@@ -125,7 +134,9 @@ class FullyConnectedNet:
     Attributes
     ----------
     params : dict
-        W1, b1, W2, b2, ...; with normalization also gamma1, beta1, ... of the hidden layers.
+        W1, b1, W2, b2, ...; with normalization also gamma1, beta1, ... of the hidden layers. For PyTorch
+        (``state_dict``) they are those of the Linears ``fc1``, ``fc2``, ... and of ``norm1``, ...: BatchNorm1d, whose
+        running averages are taken over too, or LayerNorm.
     bn_params : list of dict
         Parameters and running averages of each hidden layer's normalization.
     """
@@ -198,17 +209,39 @@ class FullyConnectedNet:
         return {
             f"{key}{layer}": bn_param[key]
             for layer, bn_param in enumerate(self.bn_params, 1)
-            for key in ("running_mean", "running_var")
+            for key in AVERAGES
             if key in bn_param
         }
 
     @buffers.setter
     def buffers(self, arrays: dict[str, Array]) -> None:
         for layer, bn_param in enumerate(self.bn_params, 1):
-            for key in ("running_mean", "running_var"):
+            for key in AVERAGES:
                 bn_param.pop(key, None)
                 if f"{key}{layer}" in arrays:
                     bn_param[key] = arrays[f"{key}{layer}"]
+
+    def layer_names(self) -> dict[str, str]:
+        """Return PyTorch's name of each parameter and running average."""
+        layers, norms = range(1, self.num_layers + 1), range(1, len(self.bn_params) + 1)
+        scales = [("gamma", "weight"), ("beta", "bias")]
+        if self.normalization == "batchnorm":
+            scales += [(name, name) for name in AVERAGES]
+        return {
+            **{f"{ours}{i}": f"fc{i}.{theirs}" for i in layers for ours, theirs in WEIGHT_AND_BIAS},
+            **{f"{ours}{i}": f"norm{i}.{theirs}" for i in norms for ours, theirs in scales},
+        }
+
+    def buffer_values(self) -> dict[str, Array]:
+        """Return the running averages, zeros before any training."""
+        if self.normalization != "batchnorm":
+            return {}
+        start = {
+            f"{name}{i}": get_backend(self.params[f"gamma{i}"]).xp.zeros_like(self.params[f"gamma{i}"])
+            for i in range(1, self.num_layers)
+            for name in AVERAGES
+        }
+        return {**start, **self.buffers}
 
     def loss(self, X: Array, y: Array | None = None) -> Any:
         """Compute scores, in test mode, or with labels loss and gradients, in train mode.
