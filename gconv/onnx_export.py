@@ -61,7 +61,7 @@ def export_onnx(model: Any, path: str | os.PathLike[str]) -> Path:
         graph.node("Flatten")
         layers = range(2, 4)
     else:
-        size = ["N", model.config["input_dim"]]
+        size = ["N", int(model.params["W1"].shape[0])]
         layers = range(1, sum(name.startswith("W") for name in model.params) + 1)
     for layer in layers[:-1]:
         graph.node("Gemm", [f"W{layer}", f"b{layer}"])
@@ -74,7 +74,7 @@ def export_onnx(model: Any, path: str | os.PathLike[str]) -> Path:
         graph.nodes,
         type(model).__name__,
         [helper.make_tensor_value_info("images", number, size)],
-        [helper.make_tensor_value_info("scores", number, ["N", model.config["num_classes"]])],
+        [helper.make_tensor_value_info("scores", number, ["N", len(model.params[f"b{layers[-1]}"])])],
         graph.weights,
     )
     opset = [helper.make_opsetid("", OPSET)]

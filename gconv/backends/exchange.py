@@ -57,9 +57,8 @@ def from_dlpack(x: Any) -> Array:
     elif device in (CUDA, CUDA_MANAGED):
         xp = backend_of_kind("cupy").xp
     else:
-        raise TypeError(
-            f"from_dlpack: x must be in memory of the CPU or of a CUDA device; got DLPack's device {device}"
-        )
+        rule = "must be in memory of the CPU or of a CUDA device"
+        raise TypeError(f"from_dlpack: x {rule}; got DLPack's device {device}")
     try:
         return xp.from_dlpack(x)
     except (BufferError, RuntimeError, TypeError, ValueError) as error:

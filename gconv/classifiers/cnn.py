@@ -113,10 +113,8 @@ class ThreeLayerConvNet(StateDict):
 
     def layer_names(self) -> dict[str, str]:
         """Return PyTorch's name of each parameter."""
-        layers = ("conv1", "fc1", "fc2")
-        return {
-            f"{ours}{i}": f"{name}.{theirs}" for i, name in enumerate(layers, 1) for ours, theirs in WEIGHT_AND_BIAS
-        }
+        layers = enumerate(("conv1", "fc1", "fc2"), 1)
+        return {f"{ours}{i}": f"{name}.{theirs}" for i, name in layers for ours, theirs in WEIGHT_AND_BIAS}
 
     def loss(self, X: Array, y: Array | None = None) -> Any:
         """Compute scores, or loss and gradients.

@@ -39,14 +39,8 @@ def plot_sweep(results: list[dict[str, Any]], varied: list[str], path: Path) -> 
         # Runs that came out the same must not hide each other.
         for (label, line), marker in zip(lines.items(), itertools.cycle("os^Dv"), strict=False):
             line = sorted(line, key=lambda result: float(result[along]))
-            axes.plot(
-                [r[along] for r in line],
-                [r["val_acc"] for r in line],
-                marker=marker,
-                fillstyle="none",
-                alpha=0.8,
-                label=label,
-            )
+            x, y = [r[along] for r in line], [r["val_acc"] for r in line]
+            axes.plot(x, y, marker=marker, fillstyle="none", alpha=0.8, label=label)
         _scale(axes, [float(result[along]) for result in results])
         axes.set(xlabel=along.replace("_", " "), ylabel="Best validation accuracy")
         axes.grid(alpha=0.3)
