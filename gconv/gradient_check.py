@@ -18,7 +18,7 @@ __all__ = ["eval_numerical_gradient", "eval_numerical_gradient_array", "grad_che
 
 
 def rel_error(x: Array, y: Array) -> float:
-    """Return the largest relative error, max |x - y| / max(1e-8, |x| + |y|); 0 for empty arrays.
+    """Return the largest relative error, ``max |x - y| / max(1e-8, |x| + |y|)``; 0 for empty arrays.
 
     Parameters
     ----------

@@ -30,10 +30,10 @@ def get_im2col_indices(
 
     Returns
     -------
-    k : int array, shape (C*HH*WW, 1)
+    k : int array, shape (C HH WW, 1)
         Channel.
-    i, j : int array, shape (C*HH*WW, H'*W')
-        Row and column in the padded image: ``x_padded[:, k, i, j]`` is (N, C*HH*WW, H'*W').
+    i, j : int array, shape (C HH WW, H' W')
+        Row and column in the padded image: ``x_padded[:, k, i, j]`` has shape (N, C HH WW, H' W').
 
     Raises
     ------
@@ -66,7 +66,7 @@ def im2col_indices(x: Array, field_height: int, field_width: int, padding: int =
 
     Returns
     -------
-    cols : array, shape (C*HH*WW, H'*W'*N)
+    cols : array, shape (C HH WW, H' W' N)
 
     Raises
     ------
@@ -92,7 +92,7 @@ def col2im_indices(
 
     Parameters
     ----------
-    cols : array, shape (C*HH*WW, H'*W'*N)
+    cols : array, shape (C HH WW, H' W' N)
         Columns ordered (y, x, n).
     x_shape : tuple
         (N, C, H, W)

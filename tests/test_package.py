@@ -174,34 +174,6 @@ def test_no_bare_asserts_in_the_package():
         assert not [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Assert)], path
 
 
-def test_the_readme_s_python_runs(tmp_path):
-    blocks = re.findall(r"```python\n(.*?)```", (PROJECT / "README.md").read_text(), flags=re.DOTALL)
-    assert blocks
-    for block in blocks:
-        if "cupy" in block:
-            continue
-        done = subprocess.run(
-            [sys.executable, "-W", "error", "-W", "ignore:gconv runs on NumPy alone", "-c", block],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, f"{block}\n{done.stderr}"
-
-
-def test_the_readme_s_cupy_script_runs(capsys):
-    blocks = re.findall(r"```python\n(.*?)```", (PROJECT / "README.md").read_text(), flags=re.DOTALL)
-    (block,) = [block for block in blocks if "import cupy" in block]
-    assert len(block.splitlines()) <= 12
-    if gconv.get_backend().name != "gpu":
-        pytest.skip("needs GCONV_BACKEND=gpu, on a device or with --gpu-on-cpu")
-    exec(block, {})
-    printed = capsys.readouterr().out.strip()
-    assert printed
-    assert f"# {printed}" in block
-
-
 def test_the_readme_begins_with_the_two_commands():
     (first, *_) = re.findall(r"```bash\n(.*?)```", (PROJECT / "README.md").read_text(), flags=re.DOTALL)
     assert first.splitlines() == [

@@ -75,7 +75,7 @@ class Backend(ABC):
 
     @abstractmethod
     def col2im(self, cols: Array, x_shape: tuple[int, ...], field: Pair, stride: Pair, pad: Pair) -> Array:
-        """Return the sum of columns (C*HH*WW, N*H'*W') into images of ``x_shape``: the adjoint of im2col."""
+        """Return the sum of columns ``(C*HH*WW, N*H'*W')`` into images of ``x_shape``: the adjoint of im2col."""
 
     @abstractmethod
     def conv_forward(self, x: Array, w: Array, b: Array, stride: Pair, pad: Pair, relu: bool = False) -> Array:

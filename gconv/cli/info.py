@@ -62,7 +62,7 @@ def _simd() -> str:
 def _openmp() -> str:
     if not kernels:
         return "not used"
-    date = kernels.openmppackage_version()
+    date = kernels.openmp_version()
     return f"{date}, {kernels.team_size(get_num_threads())} threads in a team" if date else "missing in the build"
 
 

@@ -100,7 +100,7 @@ def make_synthetic_data(
     Returns
     -------
     dict
-        X_train (num_train, *input_dim), y_train (num_train,), X_val, y_val, X_test, y_test.
+        ``X_train`` ``(num_train, *input_dim)``, ``y_train`` (num_train,), X_val, y_val, X_test, y_test.
 
     Examples
     --------
