@@ -377,9 +377,9 @@ class Solver(Evaluation):
             steps.settle()
         if say:
             self._say(f"(Iteration {self.iteration} / {self._total}) loss: {self.loss_history[-1]:f}")
+        rate = self._rates(self.iteration - 1, 1)[0]
         self._hooks.call("on_iteration", self)
         epoch_end = self.iteration % self.iterations_per_epoch == 0
-        rate = self._rates(self.iteration - 1, 1)[0]
         if epoch_end:
             self.epoch += 1
             if self.lr_decay != 1:

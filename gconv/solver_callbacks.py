@@ -49,9 +49,17 @@ class Hooks:
         if len(setters) > 1 or (setters and lr_decay != 1):
             also = "lr_decay is not 1" if len(setters) == 1 else "only one can"
             raise ValueError(f"Solver: callbacks must not set the learning rate where {also}; got {', '.join(setters)}")
+        self.schedule = self._schedule()
         self.capturable = all(
             getattr(getattr(method, "__self__", None), "capturable", False) for method in self._methods["on_gradients"]
         )
+
+    def _schedule(self) -> Callable[[int, int], float] | None:
+        """Return the schedule's ``learning_rate_factor``, if there is one, with a check of what it returns."""
+        if not self._methods["learning_rate_factor"]:
+            return None
+        (factor,) = self._methods["learning_rate_factor"]
+        return lambda iteration, total: real_number("Solver.train", "learning_rate_factor", factor(iteration, total), 0)
 
     @property
     def changing(self) -> list[str]:
@@ -78,11 +86,3 @@ class Hooks:
                 raise ValueError(f"Solver.train: on_gradients must return a gradient for each parameter; got {found}")
             grads = changed
         return grads
-
-    @property
-    def schedule(self) -> Callable[[int, int], float] | None:
-        """The schedule's ``learning_rate_factor``, if there is one, checked."""
-        if not self._methods["learning_rate_factor"]:
-            return None
-        factor = self._methods["learning_rate_factor"][0]
-        return lambda iteration, total: real_number("Solver.train", "learning_rate_factor", factor(iteration, total), 0)

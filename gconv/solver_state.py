@@ -95,7 +95,7 @@ def restore(
         name: {**description["optim_scalars"][name], **to_device(_group(arrays, f"optim.{name}"))} for name in names
     }
     for history in HISTORIES:
-        setattr(solver, history, arrays[history].tolist() if history in arrays else [])
+        setattr(solver, history, arrays[history].tolist())
     solver.eval_iterations = [int(iteration) for iteration in solver.eval_iterations]
     solver.epoch, solver.iteration = description["epoch"], description["iteration"]
     solver.best_val_acc = description["best_val_acc"]

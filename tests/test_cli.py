@@ -186,3 +186,41 @@ def test_info_says_what_is_here():
         "CIFAR-10",
     ):
         assert any(line.startswith(name) for line in done.stdout.splitlines()), name
+
+
+def test_the_options_of_a_training_reach_the_solver(tmp_path):
+    options = ["--schedule", "cosine", "--warm-up", 5, "--clip-norm", 2, "--augment", "crop=1,cutout=2", "--epochs", 3]
+    done = gconv("train", *options, *SMALL, "--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    rates = [json.loads(line)["learning_rate"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert rates[0] == pytest.approx(1e-3 / 5)
+    assert rates[1] > rates[2] > rates[3] > 0
+    _, description = load_checkpoint(tmp_path / "checkpoints" / "run_epoch_3.safetensors")
+    assert description["options"]["augment"] == "Augment(flip=False, crop=1, cutout=2)"
+    assert description["options"]["callbacks"] == [
+        "WarmUp(iterations=5, then=CosineSchedule(final=0.0))",
+        "ClipGradients(max_norm=2.0)",
+    ]
+    more = gconv("train", "--resume", "--epochs", 5, "--out", tmp_path)
+    assert more.returncode == 2
+    assert "--epochs must be 3, as the run in" in more.stderr
+
+
+def test_a_stopped_run_goes_on_with_more_patience(tmp_path):
+    slow = ["--update-rule", "sgd", "--learning-rate", "0", "--patience", 2, "--epochs", 6, *SMALL]
+    done = gconv("train", *slow, "--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Stopped after iteration 48: no better validation accuracy" in done.stdout
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert (results["epochs"], results["stopped"][:9]) == (2, "no better")
+    assert "no better validation accuracy" in (tmp_path / "report.html").read_text()
+    for patience, epochs in ((2, 2), (4, 4)):
+        again = gconv("train", "--resume", "--out", tmp_path, "--patience", patience)
+        assert again.returncode == 0, again.stderr
+        assert json.loads((tmp_path / "results.json").read_text())["epochs"] == epochs
+
+
+def test_a_time_limit(tmp_path):
+    done = gconv("train", "--time-limit", "0", *SMALL, "--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Stopped after iteration 1: the time limit of 0 s" in done.stdout

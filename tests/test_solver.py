@@ -348,3 +348,78 @@ def test_check_accuracy(backend, data):
         solver.check_accuracy(X, y, batch_size=0)
     with pytest.raises(ValueError, match="check_accuracy: y must have shape"):
         solver.check_accuracy(X, y[:5])
+
+
+# As in scikit-learn ---------------------------------------------------------------------------------
+
+
+def estimator(**options):
+    given = {"update_rule": "adam", "num_epochs": 8, "batch_size": 20, "verbose": False, "seed": 3}
+    return Solver(TwoLayerNet(192, 20, 4, weight_scale=1e-2, rng=0), **{**given, **options})
+
+
+def test_fit_predict_score(backend, data):
+    X, y, X_test, y_test = (data[name] for name in ("X_train", "y_train", "X_val", "y_val"))
+    solver = estimator()
+    assert solver.fit(X, y) is solver
+    assert len(solver.X_val) == len(X) // 10
+    assert len(solver.X_train) + len(solver.X_val) == len(X)
+    predicted = solver.predict(X_test)
+    assert type(predicted) is type(X_test)
+    predicted = backend.to_numpy(predicted)
+    assert predicted.dtype == np.int64
+    assert solver.score(X_test, y_test) == pytest.approx((predicted == backend.to_numpy(y_test)).mean())
+    assert solver.score(X_test, y_test) > 0.8
+    chances = backend.to_numpy(solver.predict_proba(X_test))
+    assert chances.shape == (len(X_test), 4)
+    np.testing.assert_allclose(chances.sum(axis=1), 1)
+    np.testing.assert_array_equal(chances.argmax(axis=1), predicted)
+
+
+def test_what_is_held_out_is_not_trained_on(backend, data):
+    solver = estimator(num_epochs=1).fit(data["X_train"], data["y_train"], validation_fraction=0.3)
+    train, val = (backend.to_numpy(a) for a in (solver.X_train, solver.X_val))
+    rows = {image.tobytes() for image in train} | {image.tobytes() for image in val}
+    assert len(train) + len(val) == len(rows) == len(data["X_train"])
+
+
+def test_a_second_fit_begins_anew(backend, data):
+    solver = estimator(seed=None, num_epochs=2)
+    runs = []
+    for _ in range(2):
+        np.random.seed(5)
+        solver.fit(data["X_train"], data["y_train"], data["X_val"], data["y_val"])
+        runs.append((list(solver.loss_history), backend.to_numpy(solver.model.params["W1"])))
+    assert runs[0][0] == runs[1][0]
+    np.testing.assert_array_equal(runs[0][1], runs[1][1])
+
+
+def test_a_second_fit_forgets_the_running_averages(backend, data):
+    model = FullyConnectedNet([5], 192, 4, normalization="batchnorm", rng=0)
+    solver = Solver(model, num_epochs=1, verbose=False, seed=1)
+    averages = []
+    for _ in range(2):
+        solver.rng = np.random.default_rng(1)
+        solver.fit(data["X_train"], data["y_train"], validation_fraction=0)
+        averages.append(backend.to_numpy(model.buffers["running_mean1"]))
+    np.testing.assert_array_equal(*averages)
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"y": np.zeros(3, int)}, r"Solver.fit: y must have shape \(\d+,\) to match X; got"),
+        ({"X_val": np.zeros((2, 3, 8, 8))}, "X_val and y_val must be given together; got X_val alone"),
+        ({"y_val": np.zeros(2, int)}, "X_val and y_val must be given together; got y_val alone"),
+        ({"validation_fraction": 1.0}, r"validation_fraction must be a number in \[0, 1\]; got 1.0"),
+    ],
+)
+def test_bad_fits_are_refused(change, text):
+    data = make_synthetic_data()
+    with pytest.raises(ValueError, match=text):
+        estimator().fit(**{"X": data["X_train"], "y": data["y_train"], **change})
+
+
+def test_a_solver_without_data_says_so():
+    with pytest.raises(ValueError, match=r"Solver.train: data must be given to the Solver, or to fit; got none"):
+        estimator().train()

@@ -5,9 +5,17 @@ import pytest
 
 from gconv.classifiers import TwoLayerNet
 from gconv.data_utils import make_synthetic_data
-from gconv.metrics import confusion_matrix, recall
+from gconv.metrics import accuracy, confusion_matrix, precision, recall
 from gconv.solver import Solver
-from gconv.vis_utils import plot_confusion, plot_filters, plot_history, vis_grid, vis_nn, visualize_grid
+from gconv.vis_utils import (
+    plot_confusion,
+    plot_filters,
+    plot_history,
+    plot_mistakes,
+    vis_grid,
+    vis_nn,
+    visualize_grid,
+)
 
 
 def test_each_image_is_stretched_by_itself(rng):
@@ -77,9 +85,39 @@ def test_bad_pictures_are_refused(tmp_path):
         visualize_grid(np.zeros((3, 3)))
 
 
+def test_mistakes_are_sorted_by_confidence(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    X, y = rng.integers(0, 256, (30, 3, 8, 8)).astype(np.uint8), rng.integers(0, 4, 30)
+    scores = rng.standard_normal((30, 4))
+    titles = []
+    monkeypatch.setattr("matplotlib.axes.Axes.set_title", lambda self, text, **_: titles.append(text))
+    pixels = picture(plot_mistakes(X, y, scores, tmp_path / "wrong.png", "abcd", count=7))
+    assert pixels[..., :3].std() > 0.02
+    chances = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+    wrong = sorted((-chances[i].max(), i) for i in range(30) if scores[i].argmax() != y[i])[:7]
+    expected = [f"{'abcd'[y[i]]} taken for\n{'abcd'[scores[i].argmax()]} ({-p:.0%})" for p, i in wrong]
+    assert titles == expected
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_mistakes_of_any_image(tmp_path, channels):
+    X = np.random.default_rng(0).standard_normal((4, channels, 6, 5))
+    wrong = plot_mistakes(X, np.ones(4, int), np.eye(2)[[0, 0, 1, 0]], tmp_path / "wrong.png")
+    assert picture(wrong)[..., :3].std() > 0.02
+    none = plot_mistakes(X, np.ones(4, int), np.eye(2)[[1, 1, 1, 1]], tmp_path / "none.png")
+    assert none.stat().st_size > 1000
+    with pytest.raises(ValueError, match=r"plot_mistakes: y must have shape \(4,\) to match X; got"):
+        plot_mistakes(X, np.ones(3, int), np.eye(2)[[0, 0, 1, 0]], tmp_path / "x.png")
+
+
 def test_metrics():
     confusion = confusion_matrix(np.array([0, 0, 1, 1, 1]), np.array([0, 1, 1, 1, 0]), 3)
     assert confusion.tolist() == [[1, 1, 0], [1, 2, 0], [0, 0, 0]]
     np.testing.assert_allclose(recall(confusion), [0.5, 2 / 3, np.nan])
+    np.testing.assert_allclose(precision(confusion), [0.5, 2 / 3, np.nan])
+    assert accuracy(np.array([0, 1, 1]), np.array([0, 1, 0])) == pytest.approx(2 / 3)
+    assert np.isnan(accuracy(np.array([], int), np.array([], int)))
+    with pytest.raises(ValueError, match=r"accuracy: y_pred must have shape \(2,\) of y; got"):
+        accuracy(np.array([0, 1]), np.array([0]))
     with pytest.raises(ValueError, match=r"labels in \[0, 2\)"):
         confusion_matrix(np.array([0, 2]), np.array([0, 1]), 2)
