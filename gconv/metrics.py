@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from gconv._typing import Array
 from gconv.backends import get_backend
 from gconv.shapes import check_labels, check_shape, positive_int
 
-__all__ = ["accuracy", "confusion_matrix", "precision", "predict", "recall", "scores"]
+__all__ = ["accuracy", "confusion_matrix", "most_confused", "precision", "predict", "recall", "scores"]
 
 
 def scores(model: Any, X: Array, batch_size: int = 100) -> Array:
@@ -82,6 +83,32 @@ def precision(confusion: Array) -> Array:
 def recall(confusion: Array) -> Array:
     """Return the share of each true class that was predicted right; NaN for a class without samples."""
     return _share(confusion, confusion.sum(axis=1))
+
+
+def most_confused(
+    confusion: Array, class_names: Sequence[str] | None = None, count: int = 10
+) -> list[tuple[str, str, int]]:
+    """Return which classes are taken for which others most often, as (true, predicted, how many), most first.
+
+    Parameters
+    ----------
+    confusion : integer array, shape (C, C)
+        From confusion_matrix.
+    class_names : sequence of str, optional
+        Numbers by default.
+    count : int
+        At most so many pairs; those that never happened are left out.
+
+    Examples
+    --------
+    >>> most_confused(np.array([[5, 2, 0], [1, 6, 0], [3, 0, 4]]), ["cat", "dog", "bird"])
+    [('bird', 'cat', 3), ('cat', 'dog', 2), ('dog', 'cat', 1)]
+    """
+    names = [str(i) for i in range(len(confusion))] if class_names is None else list(class_names)
+    wrong = confusion - np.diag(np.diag(confusion))
+    largest = np.argsort(-wrong, axis=None, kind="stable")[: positive_int("most_confused", "count", count)]
+    pairs = [divmod(int(place), len(confusion)) for place in largest]
+    return [(names[row], names[column], int(wrong[row, column])) for row, column in pairs if wrong[row, column]]
 
 
 def _share(confusion: Array, counts: Array) -> Array:

@@ -37,7 +37,7 @@ POSITIVE = click.IntRange(min=1)
 FROM_ZERO = click.FloatRange(min=0)
 
 
-class Augmentation(click.ParamType[str]):
+class Augmentation(click.ParamType):
     """``flip``, ``crop=4``, ``cutout=8``, with commas between."""
 
     name = "flip,crop=N,cutout=N"

@@ -16,7 +16,7 @@ from gconv.cli.source import DataSet
 from gconv.cli.summary import Evaluated, evaluated
 from gconv.environment import environment
 from gconv.files import write_atomically
-from gconv.metrics import precision, recall
+from gconv.metrics import most_confused, precision, recall
 from gconv.report import Report
 from gconv.solver import Solver
 from gconv.vis_utils import plot_confusion, plot_filters, plot_history, plot_mistakes
@@ -79,6 +79,7 @@ def _report(solver: Solver, data: DataSet, config: dict[str, Any], found: Evalua
         ],
         tables=[
             ("Classes, on the test images", ["class", "images", "precision", "recall"], list(classes)),
+            ("Most often confused", ["is", "taken for", "times"], most_confused(confusion, data.class_names)),
             ("Accuracy checks", columns, checks),
         ],
         settings=[

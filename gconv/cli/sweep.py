@@ -28,7 +28,7 @@ __all__ = ["sweep"]
 SINGLE = ("augment",)
 
 
-class Values(click.ParamType[tuple[Any, ...]]):
+class Values(click.ParamType):
     """Several values of an option's type, with commas between."""
 
     def __init__(self, inner: click.ParamType[Any]) -> None:
