@@ -110,7 +110,7 @@ def test_a_selection_stays_in_its_thread():
 
 
 # What only the Solver's steps on a device ask for.
-DEVICE_ONLY = {"controlled", "gather_step_rows", "next_step", "record_loss"}
+DEVICE_ONLY = {"controlled", "gather_step_rows", "next_step", "augment_step", "record_loss"}
 
 
 @pytest.mark.parametrize("name", ["cpu", "naive", "gpu"])

@@ -237,8 +237,9 @@ class FullyConnectedNet(StateDict):
         if self.normalization != "batchnorm":
             return {}
         start = {
-            f"{name}{i}": get_backend(self.params[f"gamma{i}"]).xp.zeros_like(self.params[f"gamma{i}"])
+            f"{name}{i}": get_backend(gamma).xp.zeros(gamma.shape, gamma.dtype)
             for i in range(1, self.num_layers)
+            for gamma in [self.params[f"gamma{i}"]]
             for name in AVERAGES
         }
         return {**start, **self.buffers}
