@@ -36,6 +36,9 @@ def bench(images: int, pattern: str, rounds: int, samples: int, output: Path | N
         if not rows:
             raise click.BadParameter(f"--rows must find a row; got {pattern!r}")
         click.echo("milliseconds, median (speed-up over the first)")
+        for name in ("gpu", "PyTorch"):
+            if name not in workers:
+                click.echo(f"{name}: not on this machine" + (", gconv info says why" if name == "gpu" else ""))
         for row in rows:
             taking_part = {
                 name: worker for name, worker in workers.items() if name != "naive" or re.search(NAIVE_ROWS, row)
