@@ -18,7 +18,9 @@ from gconv.layers import affine_forward
 
 def in_environment(value, program):
     environment = {**os.environ, "GCONV_BACKEND": value}
-    return subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-I", "-c", program], env=environment, capture_output=True, text=True, check=False
+    )
 
 
 def test_numpy_arrays_run_on_the_selected_cpu_backend():
@@ -142,7 +144,7 @@ def test_threads():
 @pytest.mark.parametrize(("value", "threads"), [("3", 3), ("5,2", 5), ("many", None), ("0", None)])
 def test_omp_num_threads_is_honoured(value, threads):
     done = subprocess.run(
-        [sys.executable, "-c", "import gconv, os; print(gconv.get_num_threads())"],
+        [sys.executable, "-I", "-c", "import gconv, os; print(gconv.get_num_threads())"],
         env={**os.environ, "OMP_NUM_THREADS": value}, capture_output=True, text=True, check=True,
     )  # fmt: skip
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

@@ -216,7 +216,7 @@ print(json.dumps(out))
 def test_five_kills_at_random_times_change_nothing(tmp_path):
     def start(folder):
         folder.mkdir(exist_ok=True)
-        command = [sys.executable, "-c", PROGRAM, str(folder)]
+        command = [sys.executable, "-I", "-c", PROGRAM, str(folder)]
         return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ})
 
     undisturbed, _ = start(tmp_path / "alone").communicate(timeout=120)

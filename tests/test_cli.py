@@ -16,7 +16,8 @@ from gconv.checkpoint import load_checkpoint
 pytest.importorskip("sklearn", reason="scikit-learn is not installed: pip install 'gconv[demo]'")
 
 # The notice of missing kernels has a test of its own.
-COMMAND = [sys.executable, "-W", "ignore:gconv runs on NumPy alone", "-c", "from gconv.cli import main; main()"]
+# Isolated: the folder that the tests are started in is not where gconv is to be found.
+COMMAND = [sys.executable, "-I", "-W", "ignore:gconv runs on NumPy alone", "-c", "from gconv.cli import main; main()"]
 SMALL = ["--num-filters", "4", "--hidden-dim", "20"]
 
 

@@ -135,7 +135,9 @@ with warnings.catch_warnings(record=True) as caught:
     assert rel_error(numeric, grads[1]) < 1e-6
 print(len(caught), caught[0].message)
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, check=False)
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", program], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("1 gconv runs on NumPy alone")
     assert "Install a C++ compiler" in done.stdout

@@ -203,7 +203,7 @@ def test_the_real_files(cifar10_folder):
         "assert abs(data['X_train'][::7].mean()) < 1 and 50 < data['X_train'][::7].std() < 80\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) * 1024 < 1.0e9, "loading took more than 1 GB"
     X, y = load_CIFAR_batch(cifar10_folder / "test_batch")

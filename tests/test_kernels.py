@@ -311,7 +311,7 @@ def test_the_environment_chooses_the_instruction_set(name, expected, tmp_path):
         "print(kernels.simd_level())"
     )
     environment = {**os.environ, "GCONV_SIMD": name, "GCONV_BACKEND": "cpu"}
-    command = [sys.executable, "-c", program]
+    command = [sys.executable, "-I", "-c", program]
     done = subprocess.run(
         command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
     )

@@ -38,7 +38,7 @@ OTHERS = [
 
 def test_importing_gconv_loads_numpy_alone():
     program = f"import gconv, sys; print([m for m in {OTHERS} if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
@@ -55,7 +55,7 @@ from gconv.data_utils import make_synthetic_data
 model = ThreeLayerConvNet((3, 8, 8), 2, 3, 4, 4)
 Solver(model, make_synthetic_data(), num_epochs=1, verbose=False).train()
 """
-    done = subprocess.run([sys.executable, "-c", blocked], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-I", "-c", blocked], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 

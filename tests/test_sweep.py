@@ -67,6 +67,7 @@ def test_an_interrupted_sweep_goes_on_to_the_same_results(tmp_path):
     done = gconv("sweep", "--resume", "--out", folder)
     assert done.returncode == 0, done.stderr
     assert (folder / "run-001" / "result.json").read_bytes() == first
+    assert done.stdout.count("going on after epoch") == 1
     for one, two in zip(table(tmp_path / "alone"), table(folder), strict=True):
         assert {**one, "seconds": ""} == {**two, "seconds": ""}
     logs = [(tmp_path / name / "run-002" / "metrics.jsonl").read_text() for name in ("alone", "cut")]

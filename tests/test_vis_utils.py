@@ -115,6 +115,8 @@ def test_metrics():
     assert confusion.tolist() == [[1, 1, 0], [1, 2, 0], [0, 0, 0]]
     np.testing.assert_allclose(recall(confusion), [0.5, 2 / 3, np.nan])
     np.testing.assert_allclose(precision(confusion), [0.5, 2 / 3, np.nan])
+    np.testing.assert_allclose(recall(np.array([[3, 1], [0, 4]])), [3 / 4, 1])
+    np.testing.assert_allclose(precision(np.array([[3, 1], [0, 4]])), [1, 4 / 5])
     assert accuracy(np.array([0, 1, 1]), np.array([0, 1, 0])) == pytest.approx(2 / 3)
     assert np.isnan(accuracy(np.array([], int), np.array([], int)))
     with pytest.raises(ValueError, match=r"accuracy: y_pred must have shape \(2,\) of y; got"):

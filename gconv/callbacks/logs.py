@@ -45,7 +45,26 @@ def rows(solver: Solver) -> Iterator[dict[str, Any]]:
         done = iteration
 
 
-class CSVLog(Callback):
+class _Log(Callback):
+    """A file of all rows.
+
+    Parameters
+    ----------
+    path : path
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = path
+
+    def on_eval(self, solver: Solver) -> None:
+        """Write the file."""
+        write_atomically(self._path, self._text(list(rows(solver))).encode())
+
+    def _text(self, records: list[dict[str, Any]]) -> str:
+        raise NotImplementedError
+
+
+class CSVLog(_Log):
     """Writes iteration, epoch, loss, train_acc, val_acc and learning_rate as comma-separated values.
 
     Parameters
@@ -53,20 +72,15 @@ class CSVLog(Callback):
     path : path
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._path = path
-
-    def on_eval(self, solver: Solver) -> None:
-        """Write the file."""
-        records = list(rows(solver))
+    def _text(self, records: list[dict[str, Any]]) -> str:
         text = io.StringIO()
         writer = csv.DictWriter(text, list(records[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(records)
-        write_atomically(self._path, text.getvalue().encode())
+        return text.getvalue()
 
 
-class JSONLinesLog(Callback):
+class JSONLinesLog(_Log):
     """Writes one JSON object a line, with the same names as CSVLog; NaN where there is nothing to validate on.
 
     Parameters
@@ -74,9 +88,5 @@ class JSONLinesLog(Callback):
     path : path
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._path = path
-
-    def on_eval(self, solver: Solver) -> None:
-        """Write the file."""
-        write_atomically(self._path, "".join(json.dumps(record) + "\n" for record in rows(solver)).encode())
+    def _text(self, records: list[dict[str, Any]]) -> str:
+        return "".join(json.dumps(record) + "\n" for record in records)

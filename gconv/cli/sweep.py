@@ -136,6 +136,9 @@ class _Advance:
     def __init__(self, bar: Progress, done: int) -> None:
         self._bar, self._done = bar, done
 
+    def on_resume(self, solver: Any) -> None:
+        self._bar.print(f"going on after epoch {solver.epoch}")
+
     def on_epoch(self, solver: Any) -> None:
         self._bar.advance(self._done + solver.epoch, solver.loss_history, solver.val_acc_history)
 
