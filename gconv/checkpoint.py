@@ -27,6 +27,9 @@ __all__ = [
 ]
 
 FORMAT = 1
+# Far above what a checkpoint needs, and little enough that no file makes a reader take much memory but for arrays.
+LARGEST_HEADER = 16 << 20
+LARGEST_DESCRIPTION = 1 << 20
 
 
 class CheckpointError(ValueError):
@@ -39,14 +42,15 @@ def checkpoint_path(name: str | os.PathLike[str], epoch: int) -> Path:
 
 
 def list_checkpoints(name: str | os.PathLike[str]) -> list[Path]:
-    """Return the checkpoints of that name, the latest epoch first."""
+    """Return the checkpoint files of that name, the latest epoch first."""
     stem = Path(name)
     prefix, suffix = f"{stem.name}_epoch_", ".safetensors"
     found = []
     if stem.parent.is_dir():
         for path in stem.parent.iterdir():
             number = path.name[len(prefix) : -len(suffix)]
-            if path.name.startswith(prefix) and path.name.endswith(suffix) and number.isdecimal():
+            named = path.name.startswith(prefix) and path.name.endswith(suffix) and number.isdecimal()
+            if named and path.is_file():
                 found.append((int(number), path))
     return [path for _, path in sorted(found, reverse=True)]
 
@@ -67,10 +71,21 @@ def save_checkpoint(path: str | os.PathLike[str], arrays: dict[str, Array], desc
     arrays : dict of str to numpy.ndarray
     description : dict
         What JSON can hold; floats keep every bit.
+
+    Raises
+    ------
+    OSError
+        If it can't be written; what stood at ``path`` is then still there.
+    ValueError
+        If the description has more than 2**20 characters as JSON, which no reader would take.
     """
     from safetensors.numpy import save
 
     text = json.dumps({"format": FORMAT, **description})
+    if len(text) > LARGEST_DESCRIPTION:
+        raise ValueError(
+            f"save_checkpoint: description must have at most {LARGEST_DESCRIPTION} characters as JSON; got {len(text)}"
+        )
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     metadata = {"gconv": text, "sha256": _digest(text, contiguous)}
     write_atomically(path, save(contiguous, metadata=metadata))
@@ -97,20 +112,31 @@ def load_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dic
     if not path.is_file():
         raise FileNotFoundError(f"load_checkpoint: path must be a checkpoint file; there is none at {path}")
     try:
+        with path.open("rb") as start:
+            header = int.from_bytes(start.read(8), "little")
+        if header > LARGEST_HEADER:
+            raise ValueError(f"its header must have at most {LARGEST_HEADER} bytes; got {header}")
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 -- it is no dictionary
-    except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
+    except (SafetensorError, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise CheckpointError(f"load_checkpoint: {path} is damaged or no checkpoint: {error}") from error
     text = metadata.get("gconv")
     if text is None:
         raise CheckpointError(f"load_checkpoint: {path} is a safetensors file, but no checkpoint of gconv")
     if metadata.get("sha256") != _digest(text, arrays):
         raise CheckpointError(f"load_checkpoint: {path} is damaged: its checksum does not match its content")
-    description = json.loads(text)
+    try:
+        if len(text) > LARGEST_DESCRIPTION:
+            raise ValueError(f"it has {len(text)} characters, and may have {LARGEST_DESCRIPTION}")
+        description = json.loads(text)
+        if not isinstance(description, dict):
+            raise ValueError(f"it must be a dictionary; got {type(description).__name__}")
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"load_checkpoint: the description in {path} can't be read: {error}") from error
     if description.get("format") != FORMAT:
         raise CheckpointError(
-            f"load_checkpoint: {path} must have format {FORMAT}, this version's; got {description.get('format')!r}"
+            f"load_checkpoint: {path} must have format {FORMAT}, this version's; got {description.get('format')!r:.80}"
         )
     return arrays, description
 
@@ -119,6 +145,6 @@ def _digest(text: str, arrays: dict[str, Array]) -> str:
     digest = hashlib.sha256(text.encode())
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
-        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
-        digest.update(array.tobytes())
+        digest.update(f"{name} {arrays[name].dtype.str} {arrays[name].shape}".encode())
+        digest.update(array.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+import numpy as np
+
 from gconv._arguments import backend_of
 from gconv._typing import Array
 from gconv.backends import Backend
@@ -301,6 +303,12 @@ def update_all(
         groups.setdefault((step.w.dtype, id(step.backend), step.scalars), []).append(step)
     for steps in groups.values():
         _run(steps)
+
+
+def check_config(update_rule: str, config: Config) -> None:
+    """Raise ValueError or TypeError unless a step could be done with the numbers in ``config``."""
+    w = np.zeros(1)
+    _Step(update_rule, w, w, {key: value for key, value in config.items() if key not in _STATES[update_rule]}, None)
 
 
 def rule_scalars(update_rule: str, config: Config, rates: Sequence[float]) -> list[tuple[float, ...]]:

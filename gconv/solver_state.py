@@ -12,6 +12,7 @@ from gconv._typing import Array
 from gconv.backends import get_backend
 from gconv.checkpoint import CheckpointError, list_checkpoints, load_checkpoint, remove_unfinished
 from gconv.solver_draws import Minibatch
+from gconv.solver_state_checks import HISTORIES, check_state, group
 from gconv.solver_steps import model_backend
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ __all__ = ["capture", "refuse_foreign_checkpoints", "restore", "resume_newest"]
 
 # What a run depends on: a checkpoint of other values would go on as a different run.
 OPTIONS = ("update_rule", "lr_decay", "batch_size", "num_train_samples", "num_val_samples", "sampling", "eval_every")
-HISTORIES = ("loss_history", "train_acc_history", "val_acc_history", "eval_iterations", "learning_rate_history")
 
 
 def capture(solver: Solver) -> tuple[dict[str, Array], dict[str, Any]]:
@@ -33,8 +33,8 @@ def capture(solver: Solver) -> tuple[dict[str, Array], dict[str, Any]]:
         "buffer": getattr(solver.model, "buffers", {}),
         "best_buffer": solver.best_buffers,
     }
-    for prefix, group in groups.items():
-        for name, array in group.items():
+    for prefix, named in groups.items():
+        for name, array in named.items():
             arrays[f"{prefix}.{name}"] = get_backend(array).to_numpy(array)
     scalars: dict[str, dict[str, Any]] = {}
     for name, config in solver.optim_configs.items():
@@ -69,37 +69,42 @@ def restore(
     Raises
     ------
     ValueError
-        If the checkpoint at ``path`` belongs to another model or other options; nothing has been changed then.
+        If the checkpoint at ``path`` belongs to another model or other options.
+    CheckpointError
+        If it holds what no Solver has written. In both cases nothing has been changed.
     """
-    params, names = _group(arrays, "param"), list(solver.model.params)
+    params, names = group(arrays, "param"), list(solver.model.params)
     expected = {name: (w.shape, str(w.dtype)) for name, w in solver.model.params.items()}
     found = {name: (w.shape, str(w.dtype)) for name, w in params.items()}
     if expected != found:
         raise ValueError(f"Solver.resume: {path} must hold the parameters {expected}; got {found}")
-    wanted, given = _options(solver), {"augment": None, "callbacks": [], **description.get("options", {})}
-    for key, value in wanted.items():
+    given = description.get("options")
+    if not isinstance(given, dict):
+        raise CheckpointError(f"Solver.resume: {path} must say of what options its run was; got {given!r:.80}")
+    for key, value in _options(solver).items():
         if given.get(key) != value:
-            raise ValueError(f"Solver.resume: {path} must be of a run with {key}={value!r}; got {given.get(key)!r}")
+            raise ValueError(f"Solver.resume: {path} must be of a run with {key}={value!r}; got {given.get(key)!r:.80}")
+    check_state(solver, path, arrays, description)
     backend = model_backend(solver.model)
 
-    def to_device(group: dict[str, Array]) -> dict[str, Array]:
-        return {name: backend.asarray(array) for name, array in group.items()}
+    def to_device(named: dict[str, Array]) -> dict[str, Array]:
+        return {name: backend.asarray(array) for name, array in named.items()}
 
     solver._reset()
     solver.model.params.update(to_device({name: params[name] for name in names}))
-    solver.best_params = to_device(_group(arrays, "best"))
-    solver.best_buffers = to_device(_group(arrays, "best_buffer"))
+    solver.best_params = to_device(group(arrays, "best"))
+    solver.best_buffers = to_device(group(arrays, "best_buffer"))
     if hasattr(solver.model, "buffers"):
-        solver.model.buffers = to_device(_group(arrays, "buffer"))
+        solver.model.buffers = to_device(group(arrays, "buffer"))
     solver.optim_configs = {
-        name: {**description["optim_scalars"][name], **to_device(_group(arrays, f"optim.{name}"))} for name in names
+        name: {**description["optim_scalars"][name], **to_device(group(arrays, f"optim.{name}"))} for name in names
     }
     for history in HISTORIES:
         setattr(solver, history, arrays[history].tolist())
     solver.eval_iterations = [int(iteration) for iteration in solver.eval_iterations]
     solver.epoch, solver.iteration = description["epoch"], description["iteration"]
     solver.best_val_acc = description["best_val_acc"]
-    solver._seconds = description.get("seconds", 0.0)
+    solver._seconds = description["seconds"]
     solver.draws.order = arrays.get("order")
     changes = arrays.get("drawn_changes")
     solver.draws.ahead = [
@@ -118,11 +123,10 @@ def resume_newest(solver: Solver) -> None:
     remove_unfinished(solver.checkpoint_name)
     for candidate in list_checkpoints(solver.checkpoint_name):
         try:
-            loaded = load_checkpoint(candidate)
+            restore(solver, candidate, *load_checkpoint(candidate))
         except CheckpointError as error:
             warnings.warn(f"Solver.resume: passing over a checkpoint: {error}", RuntimeWarning, stacklevel=3)
             continue
-        restore(solver, candidate, *loaded)
         solver._say(f"Going on from {candidate}")
         return
     solver._say(f"No checkpoint named {solver.checkpoint_name} yet; starting at the beginning")
@@ -160,10 +164,6 @@ def _options(solver: Solver) -> dict[str, Any]:
     options["augment"] = None if solver.augment is None else repr(solver.augment)
     options["callbacks"] = solver._hooks.changing
     return {**options, "optim_config": _plain(solver.optim_config), "num_train": len(solver.X_train)}
-
-
-def _group(arrays: dict[str, Array], prefix: str) -> dict[str, Array]:
-    return {name[len(prefix) + 1 :]: array for name, array in arrays.items() if name.startswith(f"{prefix}.")}
 
 
 def _plain(value: Any) -> Any:

@@ -67,6 +67,7 @@ LAYERS = [
     ("layers", "im2col", "fast_layers", "optim", "gradient_check", "data_utils", "metrics", "vis_utils"),
     ("layer_utils",),
     ("augmentation", "callbacks", "classifiers", "environment", "onnx_export", "report"),
+    ("solver_state_checks",),
     ("solver_arguments", "solver_callbacks", "solver_draws", "solver_evaluation", "solver_state", "solver_steps"),
     ("solver", "solver_device", "solver_graph"),
     ("benchmarking",),

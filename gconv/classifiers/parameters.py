@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -9,7 +13,19 @@ import numpy as np
 from gconv._typing import Array
 from gconv.backends import get_backend
 
-__all__ = ["Weights", "add_l2", "float_dtype"]
+__all__ = ["Weights", "add_l2", "at_most", "float_dtype"]
+
+_most_values: ContextVar[float] = ContextVar("most_values", default=math.inf)
+
+
+@contextmanager
+def at_most(values: int) -> Iterator[None]:
+    """Refuse, inside this context, to make parameters of more than so many values: for descriptions from a file."""
+    token = _most_values.set(values)
+    try:
+        yield
+    finally:
+        _most_values.reset(token)
 
 
 def float_dtype(func: str, dtype: Any) -> np.dtype[Any]:
@@ -39,6 +55,8 @@ class Weights:
 
     def normal(self, *size: int) -> Array:
         """Return normal values of mean 0."""
+        if math.prod(size) > _most_values.get():
+            raise ValueError(f"config must describe parameters of at most {_most_values.get()} values; got {size}")
         return self._backend.asarray(np.asarray(self._draw(0, self._scale, size)), self._dtype)
 
     def zeros(self, size: int) -> Array:

@@ -12,6 +12,7 @@ from gconv.checkpoint import CheckpointError, load_checkpoint
 from gconv.classifiers import model_from_config
 from gconv.cli.source import load_data
 from gconv.cli.summary import evaluated
+from gconv.solver_state_checks import group
 
 __all__ = ["evaluate"]
 
@@ -25,15 +26,17 @@ def evaluate(checkpoint: Path, data: str | None, backend: str | None) -> None:
     if backend is not None:
         use_backend(backend)
     arrays, description = load_checkpoint(checkpoint)
-    if not description.get("model"):
+    if not isinstance(description.get("model"), dict):
         raise CheckpointError(f"{checkpoint} must say which of gconv's models it is of; it does not")
-    model = model_from_config(description["model"])
-    prefix = "best." if any(name.startswith("best.") for name in arrays) else "param."
-    weights = {name[len(prefix) :]: array for name, array in arrays.items() if name.startswith(prefix)}
-    shapes = {name: array.shape for name, array in weights.items()}
-    if shapes != {name: w.shape for name, w in model.params.items()}:
-        raise CheckpointError(f"{checkpoint} must hold the parameters of its model; got {shapes}")
-    model.params.update({name: get_backend().asarray(array) for name, array in weights.items()})
+    kind, weights = "best_", group(arrays, "best")
+    if not weights:
+        kind, weights = "", group(arrays, "param")
+    try:
+        model = model_from_config(description["model"], weights)
+        if hasattr(model, "buffers"):
+            model.buffers = {name: get_backend().asarray(a) for name, a in group(arrays, f"{kind}buffer").items()}
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(f"{checkpoint} must hold a model of gconv: {error}") from error
     dataset = load_data(data or _trained_on(checkpoint))
     evaluated(model, dataset).echo(dataset)
 
