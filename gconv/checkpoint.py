@@ -5,7 +5,6 @@ Nothing in such a file can run code. A file that is cut off or changed by a sing
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
 import os
@@ -22,7 +21,6 @@ __all__ = [
     "checkpoint_path",
     "list_checkpoints",
     "load_checkpoint",
-    "remove_unfinished",
     "save_checkpoint",
 ]
 
@@ -53,13 +51,6 @@ def list_checkpoints(name: str | os.PathLike[str]) -> list[Path]:
             if named and path.is_file():
                 found.append((int(number), path))
     return [path for _, path in sorted(found, reverse=True)]
-
-
-def remove_unfinished(name: str | os.PathLike[str]) -> None:
-    """Delete what a killed process left of a checkpoint of that name."""
-    stem = Path(name)
-    for path in stem.parent.glob(f".{glob.escape(stem.name)}_epoch_*.tmp"):
-        path.unlink(missing_ok=True)
 
 
 def save_checkpoint(path: str | os.PathLike[str], arrays: dict[str, Array], description: dict[str, Any]) -> None:

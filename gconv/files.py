@@ -1,12 +1,16 @@
-"""Writing files so that a reader finds the old one or the new one, never a part."""
+"""Writing files so that a reader finds the old one or the new one, never a part, and one writer at a time."""
 
 from __future__ import annotations
 
+import glob
 import os
 import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["write_atomically"]
+__all__ = ["locked", "remove_unfinished", "warn_if_unwritten", "write_atomically"]
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
@@ -41,3 +45,50 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def remove_unfinished(folder: str | os.PathLike[str], stem: str = "") -> None:
+    """Delete what killed processes left in ``folder`` of files whose names begin with ``stem``."""
+    for path in Path(folder).glob(f".{glob.escape(stem)}*.tmp"):
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def warn_if_unwritten(what: str) -> Iterator[None]:
+    """Turn an OSError inside this context into a RuntimeWarning: a training is worth more than one file of it."""
+    try:
+        yield
+    except OSError as error:
+        warnings.warn(f"{what} could not be written, and the training goes on: {error}", RuntimeWarning, stacklevel=3)
+
+
+@contextmanager
+def locked(path: str | os.PathLike[str], rule: str, wait: bool = False) -> Iterator[None]:
+    """Hold the lock file ``path``; the system lets go of it when the process ends, however it ends.
+
+    Where locks are not to be had (a folder that can't be written, some network file systems) a RuntimeWarning says so
+    and nothing is held. The file stays.
+
+    Raises
+    ------
+    BlockingIOError
+        If another process, or another thread, holds it, and not ``wait``; the message begins with ``rule``.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path, timeout=-1 if wait else 0)
+    held = True
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout as error:
+        raise BlockingIOError(f"{rule}; another process holds {path}") from error
+    except (OSError, NotImplementedError) as error:
+        text = f"nothing keeps a second process away, {path} can't be locked: {error}"
+        warnings.warn(text, RuntimeWarning, stacklevel=3)
+        held = False
+    try:
+        yield
+    finally:
+        if held:
+            lock.release()

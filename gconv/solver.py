@@ -13,6 +13,7 @@ import numpy as np
 from gconv._typing import Array
 from gconv.augmentation import Augment
 from gconv.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
+from gconv.files import warn_if_unwritten
 from gconv.optim import LEARNING_RATES
 from gconv.progress import Progress
 from gconv.shapes import one_of, positive_int, real_number
@@ -20,7 +21,7 @@ from gconv.solver_arguments import check_augment, check_model, check_optim, opti
 from gconv.solver_callbacks import Hooks
 from gconv.solver_draws import Draws, Minibatch
 from gconv.solver_evaluation import Evaluation
-from gconv.solver_state import capture, refuse_foreign_checkpoints, restore, resume_newest
+from gconv.solver_state import alone, capture, refuse_foreign_checkpoints, restore, resume_newest
 from gconv.solver_steps import HostSteps, Steps, TwoArrays, model_backend
 
 __all__ = ["Solver"]
@@ -227,7 +228,18 @@ class Solver(Evaluation):
             If a loss is not finite; ``model.params`` are then the last ones with a finite loss.
         FileExistsError
             If a new run would mix with the checkpoints of another one of that name.
+        BlockingIOError
+            If another training of that name is under way.
+
+        Warns
+        -----
+        RuntimeWarning
+            If a checkpoint can't be written (no space, no permission): the ones before it stay, and training goes on.
         """
+        with alone(self):
+            self._train(num_epochs)
+
+    def _train(self, num_epochs: int | None = None) -> None:
         if not hasattr(self, "X_train"):
             raise ValueError("Solver.train: data must be given to the Solver, or to fit; got none")
         epochs = self.num_epochs if num_epochs is None else positive_int("Solver.train", "num_epochs", num_epochs)
@@ -306,16 +318,17 @@ class Solver(Evaluation):
         ValueError
             If the checkpoint is of another model or of other training options.
         """
-        if path is not None:
-            restore(self, path, *load_checkpoint(path))
-        else:
-            resume_newest(self)
-        self._hooks.call("on_resume", self)
-        if self.stopped is not None:
-            self._install_best()
-            self._say(f"Stopped after iteration {self.iteration}: {self.stopped}; train(1) does one epoch more")
-        else:
-            self.train()
+        with alone(self):
+            if path is not None:
+                restore(self, path, *load_checkpoint(path))
+            else:
+                resume_newest(self)
+            self._hooks.call("on_resume", self)
+            if self.stopped is not None:
+                self._install_best()
+                self._say(f"Stopped after iteration {self.iteration}: {self.stopped}; train(1) does one epoch more")
+            else:
+                self._train()
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a checkpoint to go on from with ``resume(path)``, whole or not at all; callbacks may, at any event.
@@ -390,7 +403,9 @@ class Solver(Evaluation):
         if epoch_end:
             self._hooks.call("on_epoch", self)
             if self.checkpoint_name is not None:
-                self.save(checkpoint_path(self.checkpoint_name, self.epoch))
+                path = checkpoint_path(self.checkpoint_name, self.epoch)
+                with warn_if_unwritten(f"the checkpoint {path}"):
+                    self.save(path)
 
     def _evaluate(self, rate: float) -> None:
         train_acc = self.check_accuracy(self.X_train, self.y_train, self.num_train_samples)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import warnings
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gconv._typing import Array
 from gconv.backends import get_backend
-from gconv.checkpoint import CheckpointError, list_checkpoints, load_checkpoint, remove_unfinished
+from gconv.checkpoint import CheckpointError, list_checkpoints, load_checkpoint
+from gconv.files import locked, remove_unfinished
 from gconv.solver_draws import Minibatch
 from gconv.solver_state_checks import HISTORIES, check_state, group
 from gconv.solver_steps import model_backend
@@ -18,7 +21,7 @@ from gconv.solver_steps import model_backend
 if TYPE_CHECKING:
     from gconv.solver import Solver
 
-__all__ = ["capture", "refuse_foreign_checkpoints", "restore", "resume_newest"]
+__all__ = ["alone", "capture", "refuse_foreign_checkpoints", "restore", "resume_newest"]
 
 # What a run depends on: a checkpoint of other values would go on as a different run.
 OPTIONS = ("update_rule", "lr_decay", "batch_size", "num_train_samples", "num_val_samples", "sampling", "eval_every")
@@ -120,7 +123,8 @@ def resume_newest(solver: Solver) -> None:
     """Put the newest whole checkpoint of the Solver's name into it, passing over damaged ones with a warning."""
     if solver.checkpoint_name is None:
         raise ValueError("Solver.resume: path must be given where the Solver has no checkpoint_name; got None")
-    remove_unfinished(solver.checkpoint_name)
+    stem = Path(solver.checkpoint_name)
+    remove_unfinished(stem.parent, f"{stem.name}_epoch_")
     for candidate in list_checkpoints(solver.checkpoint_name):
         try:
             restore(solver, candidate, *load_checkpoint(candidate))
@@ -130,6 +134,17 @@ def resume_newest(solver: Solver) -> None:
         solver._say(f"Going on from {candidate}")
         return
     solver._say(f"No checkpoint named {solver.checkpoint_name} yet; starting at the beginning")
+
+
+def alone(solver: Solver) -> AbstractContextManager[None]:
+    """Keep every other training of the Solver's ``checkpoint_name`` away, in this process and others."""
+    name = solver.checkpoint_name
+    if name is None:
+        return nullcontext()
+    stem = Path(name)
+    return locked(
+        stem.parent / f".{stem.name}.lock", f"Solver: checkpoint_name {name!r} must have one training at a time"
+    )
 
 
 def refuse_foreign_checkpoints(name: str) -> None:

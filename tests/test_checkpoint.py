@@ -237,4 +237,4 @@ def test_five_kills_at_random_times_change_nothing(tmp_path):
     resumed, _ = process.communicate(timeout=120)
     assert process.returncode == 0
     assert json.loads(resumed.splitlines()[-1]) == json.loads(undisturbed.splitlines()[-1])
-    assert not list((tmp_path / "killed").glob(".*"))
+    assert not list((tmp_path / "killed").glob(".*.tmp"))

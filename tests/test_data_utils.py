@@ -112,7 +112,7 @@ def test_download_goes_on_to_the_mirror_that_works(server, written, tmp_path):
     names = sorted(p.name for p in found.iterdir())
     assert names == ["batches.meta", *(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]
     assert not (tmp_path / "outside").exists()
-    assert [p.name for p in (tmp_path / "cache").iterdir()] == ["cifar-10-batches-py"]
+    assert sorted(p.name for p in (tmp_path / "cache").iterdir()) == [".lock", "cifar-10-batches-py"]
 
 
 def test_download_without_any_mirror_says_what_to_type(server, tmp_path):

@@ -107,9 +107,20 @@ class CpuBackend(NumpyArrays, Backend):
         dx = None
         if input_grad:
             dx = _empty(x.shape, x.dtype)
-            kernels.conv_input_gradient(dout, w, dx, stride, pad, threads)
+            self._input_gradient(dout, w, dx, stride, pad, threads)
         kernels.conv_filter_gradient(dout, x, dw, db, stride, pad, threads)
         return dx, dw, db
+
+    def _input_gradient(self, dout: Array, w: Array, dx: Array, stride: Pair, pad: Pair, threads: int) -> None:
+        if np.isfinite(w).all():
+            kernels.conv_input_gradient(dout, w, dx, stride, pad, threads)
+            return
+        # The kernel multiplies filters with the zeros around dout too: NaN where no such weight has a part.
+        filters = w.reshape(len(w), -1).T
+        with np.errstate(invalid="ignore", over="ignore"):
+            for images in _blocks(len(dx), len(filters) * dout[:1, :1].size * dx.itemsize):
+                upstream = dout[images].swapaxes(0, 1).reshape(len(w), -1)
+                dx[images] = self.col2im(filters @ upstream, dx[images].shape, w.shape[2:], stride, pad)
 
     def max_pool_forward(self, x: Array, window: Pair, stride: Pair) -> tuple[Array, Array]:
         """Scan each window once for the maximum and its place."""
@@ -177,7 +188,7 @@ class CpuBackend(NumpyArrays, Backend):
             dact = self._max_pool_backward(dout[images], argmax[images], out[images], shape, window, pool_stride)
             threads = _threads(dact.size * math.prod(w.shape[1:]) / 16)
             if dx is not None:
-                kernels.conv_input_gradient(dact, _ready(w), dx[images], stride, pad, threads)
+                self._input_gradient(dact, _ready(w), dx[images], stride, pad, threads)
             if not summed:
                 _, dw_block, db_block = self.conv_backward(dact, x[images], w, stride, pad, input_grad=False)
                 dw += dw_block

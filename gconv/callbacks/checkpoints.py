@@ -1,4 +1,7 @@
-"""Checkpoints under one name each, beside the Solver's one an epoch."""
+"""Checkpoints under one name each, beside the Solver's one an epoch.
+
+One that can't be written is a warning: the file before it stays, and training goes on.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import os
 from typing import TYPE_CHECKING
 
 from gconv.callbacks.protocol import Callback
+from gconv.files import warn_if_unwritten
 from gconv.shapes import positive_int
 
 if TYPE_CHECKING:
@@ -30,7 +34,8 @@ class BestCheckpoint(Callback):
         """Write the file if the check that was just made is the best."""
         *before, latest = solver.val_acc_history
         if all(latest > accuracy for accuracy in before):
-            solver.save(self._path)
+            with warn_if_unwritten(f"the checkpoint {self._path}"):
+                solver.save(self._path)
 
 
 class LastCheckpoint(Callback):
@@ -57,9 +62,11 @@ class LastCheckpoint(Callback):
     def on_epoch(self, solver: Solver) -> None:
         """Write the file."""
         if solver.epoch % self._every == 0:
-            solver.save(self._path)
+            with warn_if_unwritten(f"the checkpoint {self._path}"):
+                solver.save(self._path)
 
     def on_end(self, solver: Solver) -> None:
         """Write the file."""
         if solver.failure is None:
-            solver.save(self._path)
+            with warn_if_unwritten(f"the checkpoint {self._path}"):
+                solver.save(self._path)

@@ -1,6 +1,7 @@
 """Logs of a training as files: one row an accuracy check.
 
-The file is written anew and renamed at each check: it is always whole, and a resumed training has no row twice.
+The file is written anew and renamed at each check: it is always whole, and a resumed training has no row twice. Where
+that fails a warning says so, and training goes on.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gconv.callbacks.protocol import Callback
-from gconv.files import write_atomically
+from gconv.files import warn_if_unwritten, write_atomically
 
 if TYPE_CHECKING:
     from gconv.solver import Solver
@@ -58,7 +59,8 @@ class _Log(Callback):
 
     def on_eval(self, solver: Solver) -> None:
         """Write the file."""
-        write_atomically(self._path, self._text(list(rows(solver))).encode())
+        with warn_if_unwritten(f"the log {self._path}"):
+            write_atomically(self._path, self._text(list(rows(solver))).encode())
 
     def _text(self, records: list[dict[str, Any]]) -> str:
         raise NotImplementedError

