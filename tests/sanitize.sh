@@ -23,11 +23,13 @@ case $kind in
     thread)
         # Clang, whose OpenMP library tells the sanitizer by way of Archer where threads wait for each other; GNU's does not.
         export CC=${CC:-clang} CXX=${CXX:-clang++}
-        libraries=$("$CC" -print-search-dirs | sed -n 's/^libraries: =//p')
-        preload=$("$CC" -print-file-name=libclang_rt.tsan-x86_64.so)
-        [ -f "$preload" ] || preload=$("$CC" -print-resource-dir)/lib/linux/libclang_rt.tsan-x86_64.so
-        OMP_TOOL_LIBRARIES=$(for folder in ${libraries//:/ }; do ls "$folder"/libarcher.so 2>/dev/null; done | head -1)
-        [ -n "$OMP_TOOL_LIBRARIES" ] || { echo "libarcher.so is missing: install Clang's OpenMP" >&2 && exit 2; }
+        folder=$(dirname "$(readlink -f "$(command -v "$CC")")")/../lib
+        preload=$(find -L "$folder/clang" -name "libclang_rt.tsan*.so" | head -1)
+        OMP_TOOL_LIBRARIES=$(find -L "$folder" -maxdepth 1 -name libarcher.so)
+        if [ -z "$preload" ] || [ -z "$OMP_TOOL_LIBRARIES" ]; then
+            echo "the thread sanitizer needs Clang's runtime and its OpenMP (Debian: clang libclang-rt-14-dev libomp-14-dev)" >&2
+            exit 2
+        fi
         export OMP_TOOL_LIBRARIES ARCHER_OPTIONS=verbose=1
         export TSAN_OPTIONS=halt_on_error=1:ignore_noninstrumented_modules=1:exitcode=66
         ;;
