@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from gconv._arguments import prepare
+from gconv._memory import names_memory_errors
 from gconv._typing import Array
 from gconv.backends import Backend
 from gconv.backends.base import argmax_dtype
@@ -33,6 +34,7 @@ ConvCache = tuple[Array, Array, Array, dict[str, Any]]
 PoolCache = tuple[Array, PoolShape]
 
 
+@names_memory_errors
 def conv_forward_fast(x: Array, w: Array, b: Array, conv_param: dict[str, Any]) -> tuple[Array, ConvCache]:
     """Convolve (cross-correlate) N images of C channels with F filters.
 
@@ -78,6 +80,7 @@ def conv_activation(
     return backend.conv_forward(xs, ws, bs, shape.stride, shape.pad, relu), (x, w, b, conv_param)
 
 
+@names_memory_errors
 def conv_backward_fast(dout: Array, cache: ConvCache, input_grad: bool = True) -> tuple[Array | None, Array, Array]:
     """Compute the gradients of a convolution.
 
@@ -104,6 +107,7 @@ def conv_backward_fast(dout: Array, cache: ConvCache, input_grad: bool = True) -
     return backend.conv_backward(dout, x, w, shape.stride, shape.pad, input_grad)
 
 
+@names_memory_errors
 def conv_forward_im2col(x: Array, w: Array, b: Array, conv_param: dict[str, Any]) -> tuple[Array, ConvCache]:
     """Convolve as one product of filters and the whole column matrix; arguments as conv_forward_fast."""
     backend, xs, ws, bs, shape = _conv_arguments("conv_forward_im2col", x, w, b, conv_param)
@@ -113,6 +117,7 @@ def conv_forward_im2col(x: Array, w: Array, b: Array, conv_param: dict[str, Any]
     return out.reshape(f, n, out_h, out_w).swapaxes(0, 1).copy(), (x, w, b, conv_param)
 
 
+@names_memory_errors
 def conv_backward_im2col(dout: Array, cache: ConvCache) -> tuple[Array, Array, Array]:
     """Compute the gradients from the whole column matrix, made again; as conv_backward_fast."""
     backend, dout, x, w, shape = _conv_backward_arguments("conv_backward_im2col", dout, cache)
@@ -124,6 +129,7 @@ def conv_backward_im2col(dout: Array, cache: ConvCache) -> tuple[Array, Array, A
     return dx, (rows @ cols.T).reshape(shape.w), rows.sum(axis=1)
 
 
+@names_memory_errors
 def conv_forward_strides(x: Array, w: Array, b: Array, conv_param: dict[str, Any]) -> tuple[Array, ConvCache]:
     """Convolve by contracting a strided view of the padded images; arguments as conv_forward_fast."""
     backend, xs, ws, bs, shape = _conv_arguments("conv_forward_strides", x, w, b, conv_param)
@@ -132,6 +138,7 @@ def conv_forward_strides(x: Array, w: Array, b: Array, conv_param: dict[str, Any
     return out.swapaxes(0, 1) + bs[:, None, None], (x, w, b, conv_param)
 
 
+@names_memory_errors
 def conv_backward_strides(dout: Array, cache: ConvCache) -> tuple[Array, Array, Array]:
     """Compute the gradients from a strided view of the padded images; as conv_backward_fast."""
     backend, dout, x, w, shape = _conv_backward_arguments("conv_backward_strides", dout, cache)
@@ -145,6 +152,7 @@ def conv_backward_strides(dout: Array, cache: ConvCache) -> tuple[Array, Array, 
     return dx, dw, dout.sum(axis=(0, 2, 3))
 
 
+@names_memory_errors
 def max_pool_forward_fast(x: Array, pool_param: dict[str, Any]) -> tuple[Array, PoolCache]:
     """Take the maximum of each window; windows may overlap, leave a rest, and hold NaN, which is the maximum.
 
@@ -184,6 +192,7 @@ def max_pool_forward_fast(x: Array, pool_param: dict[str, Any]) -> tuple[Array, 
     return out, (argmax, shape)
 
 
+@names_memory_errors
 def max_pool_backward_fast(dout: Array, cache: PoolCache) -> Array:
     """Send each gradient to the first maximum, in row-major order, of its window.
 
@@ -205,6 +214,7 @@ def max_pool_backward_fast(dout: Array, cache: PoolCache) -> Array:
     return _max_pool_backward("max_pool_backward_fast", dout, cache)
 
 
+@names_memory_errors
 def max_pool_forward_im2col(x: Array, pool_param: dict[str, Any]) -> tuple[Array, PoolCache]:
     """Take the maxima of a column matrix; arguments as max_pool_forward_fast."""
     func = "max_pool_forward_im2col"
@@ -216,6 +226,7 @@ def max_pool_forward_im2col(x: Array, pool_param: dict[str, Any]) -> tuple[Array
     return _maxima(backend, cols.T, shape)
 
 
+@names_memory_errors
 def max_pool_backward_im2col(dout: Array, cache: PoolCache) -> Array:
     """Sum a column matrix that holds each gradient at its maximum; as max_pool_backward_fast."""
     func = "max_pool_backward_im2col"
@@ -228,6 +239,7 @@ def max_pool_backward_im2col(dout: Array, cache: PoolCache) -> Array:
     return backend.col2im(cols, (n * c, 1, h, w), shape.window, shape.stride, (0, 0)).reshape(shape.x)
 
 
+@names_memory_errors
 def max_pool_forward_reshape(x: Array, pool_param: dict[str, Any]) -> tuple[Array, PoolCache]:
     """Take the maxima of a reshaped x where the windows tile the image, else as max_pool_forward_im2col."""
     func = "max_pool_forward_reshape"
@@ -240,6 +252,7 @@ def max_pool_forward_reshape(x: Array, pool_param: dict[str, Any]) -> tuple[Arra
     return _maxima(backend, tiles.reshape(n * c * shape.out[2] * shape.out[3], height * width), shape)
 
 
+@names_memory_errors
 def max_pool_backward_reshape(dout: Array, cache: PoolCache) -> Array:
     """Send each gradient to its maximum; as max_pool_backward_fast, in which ties go to the first."""
     return _max_pool_backward("max_pool_backward_reshape", dout, cache)

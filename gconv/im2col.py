@@ -9,12 +9,14 @@ from __future__ import annotations
 import numpy as np
 
 from gconv._arguments import prepare
+from gconv._memory import names_memory_errors
 from gconv._typing import Array
 from gconv.shapes import check_shape, int_pair, output_size, positive_int
 
 __all__ = ["col2im_indices", "get_im2col_indices", "im2col_indices"]
 
 
+@names_memory_errors
 def get_im2col_indices(
     x_shape: tuple[int, int, int, int], field_height: int, field_width: int, padding: int = 1, stride: int = 1
 ) -> tuple[Array, Array, Array]:
@@ -54,6 +56,7 @@ def get_im2col_indices(
     return k, hh + step[0] * y, ww + step[1] * x
 
 
+@names_memory_errors
 def im2col_indices(x: Array, field_height: int, field_width: int, padding: int = 1, stride: int = 1) -> Array:
     """Return the windows of x as columns: rows (c, hh, ww), columns (y, x, n).
 
@@ -80,6 +83,7 @@ def im2col_indices(x: Array, field_height: int, field_width: int, padding: int =
     return cols.reshape(cols.shape[0], x.shape[0], out[0] * out[1]).swapaxes(1, 2).reshape(cols.shape)
 
 
+@names_memory_errors
 def col2im_indices(
     cols: Array,
     x_shape: tuple[int, int, int, int],

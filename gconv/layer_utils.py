@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from gconv._arguments import prepare
+from gconv._memory import names_memory_errors
 from gconv._typing import Array
 from gconv.fast_layers import (
     conv_activation,
@@ -58,6 +59,7 @@ class ConvReluPoolCache(NamedTuple):
     pool: PoolShape
 
 
+@names_memory_errors
 def affine_relu_forward(x: Array, w: Array, b: Array) -> tuple[Array, Any]:
     """Compute relu(x w + b).
 
@@ -77,12 +79,14 @@ def affine_relu_forward(x: Array, w: Array, b: Array) -> tuple[Array, Any]:
     return out, ((x, w, b), out)
 
 
+@names_memory_errors
 def affine_relu_backward(dout: Array, cache: Any, input_grad: bool = True) -> Gradients:
     """Return (dx, dw, db) of affine_relu_forward for dout (N, M)."""
     affine_cache, relu_cache = cache
     return affine_backward(relu_backward(dout, relu_cache), affine_cache, input_grad)
 
 
+@names_memory_errors
 def affine_bn_relu_forward(
     x: Array, w: Array, b: Array, gamma: Array, beta: Array, bn_param: dict[str, Any]
 ) -> tuple[Array, Any]:
@@ -106,6 +110,7 @@ def affine_bn_relu_forward(
     return out, (affine_cache, bn_cache)
 
 
+@names_memory_errors
 def affine_bn_relu_backward(dout: Array, cache: Any, input_grad: bool = True) -> Gradients:
     """Return (dx, dw, db, dgamma, dbeta) of affine_bn_relu_forward for dout (N, M)."""
     affine_cache, bn_cache = cache
@@ -113,6 +118,7 @@ def affine_bn_relu_backward(dout: Array, cache: Any, input_grad: bool = True) ->
     return *affine_backward(daffine, affine_cache, input_grad), dgamma, dbeta
 
 
+@names_memory_errors
 def conv_relu_forward(x: Array, w: Array, b: Array, conv_param: dict[str, Any]) -> tuple[Array, Any]:
     """Compute relu(conv(x)).
 
@@ -134,12 +140,14 @@ def conv_relu_forward(x: Array, w: Array, b: Array, conv_param: dict[str, Any]) 
     return out, (conv_cache, out)
 
 
+@names_memory_errors
 def conv_relu_backward(dout: Array, cache: Any, input_grad: bool = True) -> Gradients:
     """Return (dx, dw, db) of conv_relu_forward for dout (N, F, H', W')."""
     conv_cache, relu_cache = cache
     return conv_backward_fast(relu_backward(dout, relu_cache), conv_cache, input_grad)
 
 
+@names_memory_errors
 def conv_bn_relu_forward(
     x: Array,
     w: Array,
@@ -169,6 +177,7 @@ def conv_bn_relu_forward(
     return out, (conv_cache, bn_cache)
 
 
+@names_memory_errors
 def conv_bn_relu_backward(dout: Array, cache: Any, input_grad: bool = True) -> Gradients:
     """Return (dx, dw, db, dgamma, dbeta) of conv_bn_relu_forward for dout (N, F, H', W')."""
     conv_cache, bn_cache = cache
@@ -176,6 +185,7 @@ def conv_bn_relu_backward(dout: Array, cache: Any, input_grad: bool = True) -> G
     return *conv_backward_fast(dconv, conv_cache, input_grad), dgamma, dbeta
 
 
+@names_memory_errors
 def conv_relu_pool_forward(
     x: Array, w: Array, b: Array, conv_param: dict[str, Any], pool_param: dict[str, Any]
 ) -> tuple[Array, ConvReluPoolCache]:
@@ -202,6 +212,7 @@ def conv_relu_pool_forward(
     return out, ConvReluPoolCache(x, w, out, argmax, conv, pool)
 
 
+@names_memory_errors
 def conv_relu_pool_backward(dout: Array, cache: ConvReluPoolCache, input_grad: bool = True) -> Gradients:
     """Return (dx, dw, db) of conv_relu_pool_forward for dout (N, F, H'', W'')."""
     func = "conv_relu_pool_backward"
@@ -215,6 +226,7 @@ def conv_relu_pool_backward(dout: Array, cache: ConvReluPoolCache, input_grad: b
     return grads
 
 
+@names_memory_errors
 def conv_bn_relu_pool_forward(
     x: Array,
     w: Array,
@@ -245,6 +257,7 @@ def conv_bn_relu_pool_forward(
     return out, (cache, pool_cache)
 
 
+@names_memory_errors
 def conv_bn_relu_pool_backward(dout: Array, cache: Any, input_grad: bool = True) -> Gradients:
     """Return (dx, dw, db, dgamma, dbeta) of conv_bn_relu_pool_forward for dout (N, F, H'', W'')."""
     conv_cache, pool_cache = cache

@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 FLOATS = (np.float32, np.float64)
+LARGEST_SIZE = 2**60  # 8 bytes each: sizes in bytes still fit into 64 bits with a sign
 
 
 class ConvShape(NamedTuple):
@@ -175,6 +176,7 @@ def conv_shape(func: str, x: Array, w: Array, conv_param: Any, b: Array | None =
             f"{func}: w must fit into the padded image {h + 2 * pad[0]}x{width + 2 * pad[1]}; got filters {hh}x{ww}"
         )
     out = (n, f, output_size(h, hh, stride[0], pad[0]), output_size(width, ww, stride[1], pad[1]))
+    _check_size(func, out)
     return ConvShape((n, c, h, width), (f, c, hh, ww), out, stride, pad)
 
 
@@ -190,6 +192,11 @@ def pool_shape(func: str, x_shape: tuple[int, ...], pool_param: Any) -> PoolShap
         raise ValueError(f"{func}: the pooling window must fit into the image {h}x{w}; got {height}x{width}")
     out = (n, c, output_size(h, height, stride[0]), output_size(w, width, stride[1]))
     return PoolShape((n, c, h, w), out, (height, width), stride)
+
+
+def _check_size(func: str, out: tuple[int, ...]) -> None:
+    if math.prod(out) >= LARGEST_SIZE:
+        raise ValueError(f"{func}: the output must have fewer than 2**60 values, what memory can address; got {out}")
 
 
 def check_labels(func: str, x: Array, y: Array) -> None:

@@ -230,6 +230,8 @@ class Solver(Evaluation):
             If a new run would mix with the checkpoints of another one of that name.
         BlockingIOError
             If another training of that name is under way.
+        MemoryError
+            If there is no memory; the message names the layer and the batch size.
 
         Warns
         -----
@@ -257,6 +259,9 @@ class Solver(Evaluation):
             with Progress(self.progress, self.iteration, total) as bar:
                 self._print = bar.print
                 self._run(bar)
+        except MemoryError as error:
+            self.failure = MemoryError(f"Solver.train: no memory with batch_size={self.batch_size}: {error}")
+            raise self.failure from error
         except BaseException as error:
             self.failure = error
             raise

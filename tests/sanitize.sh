@@ -23,15 +23,15 @@ case $kind in
     thread)
         # Clang, whose OpenMP library tells the sanitizer by way of Archer where threads wait for each other; GNU's does not.
         export CC=${CC:-clang} CXX=${CXX:-clang++}
-        folder=$(dirname "$(readlink -f "$(command -v "$CC")")")/../lib
-        preload=$(find -L "$folder/clang" -name "libclang_rt.tsan*.so" | head -1)
-        OMP_TOOL_LIBRARIES=$(find -L "$folder" -maxdepth 1 -name libarcher.so)
-        if [ -z "$preload" ] || [ -z "$OMP_TOOL_LIBRARIES" ]; then
-            echo "the thread sanitizer needs Clang's runtime and its OpenMP (Debian: clang libclang-rt-14-dev libomp-14-dev)" >&2
+        # GCC's runtime: that of Clang 14 can't be loaded before a program that was built without it.
+        preload=$(gcc -print-file-name=libtsan.so)
+        OMP_TOOL_LIBRARIES=$(find -L "$(dirname "$(readlink -f "$(command -v "$CC")")")/../lib" -maxdepth 1 -name libarcher.so)
+        if [ -z "$OMP_TOOL_LIBRARIES" ]; then
+            echo "the thread sanitizer needs Clang's OpenMP with Archer (Debian: clang libomp-14-dev)" >&2
             exit 2
         fi
         export OMP_TOOL_LIBRARIES ARCHER_OPTIONS=verbose=1
-        export TSAN_OPTIONS=halt_on_error=1:ignore_noninstrumented_modules=1:exitcode=66
+        export TSAN_OPTIONS=halt_on_error=1:allocator_may_return_null=1:ignore_noninstrumented_modules=1:exitcode=66
         ;;
     *)
         echo "the sanitizer must be address, undefined or thread; got $kind" >&2

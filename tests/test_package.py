@@ -63,7 +63,7 @@ Solver(model, make_synthetic_data(), num_epochs=1, verbose=False).train()
 LAYERS = [
     ("_typing", "threads", "shapes", "files", "kernels", "progress"),
     ("backends",),
-    ("_arguments", "checkpoint", "datasets"),
+    ("_arguments", "_memory", "checkpoint", "datasets"),
     ("layers", "im2col", "fast_layers", "optim", "gradient_check", "data_utils", "metrics", "vis_utils"),
     ("layer_utils",),
     ("augmentation", "callbacks", "classifiers", "environment", "onnx_export", "report"),

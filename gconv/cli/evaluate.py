@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
@@ -11,6 +10,7 @@ from gconv.backends import NAMES, get_backend, use_backend
 from gconv.checkpoint import CheckpointError, load_checkpoint
 from gconv.classifiers import model_from_config
 from gconv.cli.source import load_data
+from gconv.cli.stored import read_stored
 from gconv.cli.summary import evaluated
 from gconv.solver_state_checks import group
 
@@ -45,8 +45,5 @@ def _trained_on(checkpoint: Path) -> str:
     """Return ``--data`` of the run whose folder, or whose folder of checkpoints, holds the file."""
     for folder in (checkpoint.absolute().parent, checkpoint.absolute().parent.parent):
         if (folder / "config.json").is_file():
-            try:
-                return str(json.loads((folder / "config.json").read_text())["data"])
-            except (ValueError, KeyError, TypeError) as error:
-                raise click.UsageError(f"--data is needed: {folder / 'config.json'} is damaged") from error
+            return str(read_stored(folder / "config.json", ("data",))["data"])
     raise click.UsageError(f"--data is needed: there is no config.json of a run beside {checkpoint}")

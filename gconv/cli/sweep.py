@@ -19,6 +19,7 @@ from gconv.checkpoint import save_checkpoint
 from gconv.cli.options import OPTIONS, build, data_option, with_defaults
 from gconv.cli.signals import exit_code
 from gconv.cli.source import DataSet, load_data
+from gconv.cli.stored import read_stored
 from gconv.cli.sweep_plot import plot_sweep
 from gconv.files import locked, remove_unfinished, write_atomically
 from gconv.progress import Progress
@@ -117,8 +118,8 @@ def _grid(out: Path, resume: bool, options: dict[str, Any]) -> dict[str, Any]:
     """Return the options: those of the sweep that is resumed, or the given ones, which are stored."""
     stored = out / "sweep.json"
     if resume and stored.exists():
+        grid = read_stored(stored, ("data", *OPTIONS))
         try:
-            grid: dict[str, Any] = json.loads(stored.read_text())
             _combinations(grid)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise click.UsageError(f"{stored} is damaged: {error!r}") from error
@@ -155,7 +156,7 @@ def _result(run: dict[str, Any], data: DataSet, folder: Path, bar: Progress) -> 
     """Return a run's result: the stored one, or that of its training, begun or gone on with."""
     stored, last, done = folder / "result.json", folder / "last.safetensors", bar.position
     if stored.exists():
-        result: dict[str, Any] = json.loads(stored.read_text())
+        result = read_stored(stored, ("data", *OPTIONS, "val_acc", "seconds"))
         bar.advance(done + run["epochs"], [], [])
         return result
     solver = build(

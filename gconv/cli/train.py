@@ -16,6 +16,7 @@ from gconv.cli.options import DEFAULTS, build, training_options, with_defaults
 from gconv.cli.results import write_results
 from gconv.cli.signals import exit_code
 from gconv.cli.source import DataSet, load_data
+from gconv.cli.stored import read_stored
 from gconv.files import locked, remove_unfinished, write_atomically
 
 __all__ = ["train"]
@@ -86,12 +87,7 @@ def _config(out: Path, resume: bool, options: dict[str, Any], given: set[str]) -
         )
     if not stored.exists():
         return with_defaults(options)
-    try:
-        config = json.loads(stored.read_text())
-        for name in options:
-            _ = config[name]
-    except (ValueError, KeyError, TypeError) as error:
-        raise click.UsageError(f"{stored} is damaged: {error!r}") from error
+    config = read_stored(stored, options)
     config.pop("gconv", None)
     # A schedule spreads over all epochs: with other ones it would be another run.
     free = {"patience", "time_limit"} | ({"epochs"} if config["schedule"] == "constant" else set())

@@ -6,12 +6,14 @@ import math
 from typing import Any
 
 from gconv._arguments import prepare
+from gconv._memory import names_memory_errors
 from gconv._typing import Array
 from gconv.shapes import check_ndim, check_shape
 
 __all__ = ["affine_backward", "affine_forward", "fc_backward", "fc_forward", "relu_backward", "relu_forward"]
 
 
+@names_memory_errors
 def affine_forward(x: Array, w: Array, b: Array) -> tuple[Array, tuple[Any, ...]]:
     """Compute out = x w + b, each sample of x laid out as one row.
 
@@ -52,6 +54,7 @@ def affine_activation(func: str, x: Array, w: Array, b: Array, relu: bool) -> Ar
     return backend.affine_forward(x.reshape(x.shape[0], w.shape[0]), w, b, relu)
 
 
+@names_memory_errors
 def affine_backward(dout: Array, cache: tuple[Any, ...], input_grad: bool = True) -> tuple[Array | None, Array, Array]:
     """Compute the gradients of an affine layer.
 
@@ -95,6 +98,7 @@ fc_forward = affine_forward
 fc_backward = affine_backward
 
 
+@names_memory_errors
 def relu_forward(x: Array) -> tuple[Array, Array]:
     """Compute out = max(0, x), elementwise.
 
@@ -117,6 +121,7 @@ def relu_forward(x: Array) -> tuple[Array, Array]:
     return backend.relu_forward(values), x
 
 
+@names_memory_errors
 def relu_backward(dout: Array, cache: Array) -> Array:
     """Compute dx = dout where x > 0, else 0.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from gconv._arguments import prepare
+from gconv._memory import names_memory_errors
 from gconv._typing import Array
 from gconv.shapes import check_ndim, check_shape, one_of, param, real_number
 
@@ -29,6 +30,7 @@ class BatchnormCache(NamedTuple):
     out: Array | None = None
 
 
+@names_memory_errors
 def batchnorm_forward(x: Array, gamma: Array, beta: Array, bn_param: dict[str, Any]) -> tuple[Array, BatchnormCache]:
     """Compute out = gamma (x - mean) / sqrt(var + eps) + beta, feature by feature.
 
@@ -65,6 +67,7 @@ def batchnorm_forward(x: Array, gamma: Array, beta: Array, bn_param: dict[str, A
     return batchnorm_activation("batchnorm_forward", x, gamma, beta, bn_param)
 
 
+@names_memory_errors
 def spatial_batchnorm_forward(
     x: Array, gamma: Array, beta: Array, bn_param: dict[str, Any]
 ) -> tuple[Array, BatchnormCache]:
@@ -85,6 +88,7 @@ def spatial_batchnorm_forward(
     return batchnorm_activation("spatial_batchnorm_forward", x, gamma, beta, bn_param)
 
 
+@names_memory_errors
 def batchnorm_backward(dout: Array, cache: BatchnormCache) -> tuple[Array, Array, Array]:
     """Compute the gradients of batch normalisation step by step, backwards through its computational graph.
 
@@ -119,6 +123,7 @@ def batchnorm_backward(dout: Array, cache: BatchnormCache) -> tuple[Array, Array
     return dcentred + dmean / n, dgamma, dbeta
 
 
+@names_memory_errors
 def batchnorm_backward_alt(dout: Array, cache: BatchnormCache) -> tuple[Array, Array, Array]:
     """Compute the gradients of batch normalisation from the simplified formula.
 
@@ -138,6 +143,7 @@ def batchnorm_backward_alt(dout: Array, cache: BatchnormCache) -> tuple[Array, A
     return _backward("batchnorm_backward_alt", dout, cache)
 
 
+@names_memory_errors
 def spatial_batchnorm_backward(dout: Array, cache: BatchnormCache) -> tuple[Array, Array, Array]:
     """Compute the gradients of spatial batch normalisation.
 

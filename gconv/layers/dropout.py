@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 
 from gconv._arguments import prepare
+from gconv._memory import names_memory_errors
 from gconv._typing import Array
 from gconv.shapes import check_shape, one_of, param, real_number
 
 __all__ = ["dropout_backward", "dropout_forward"]
 
 
+@names_memory_errors
 def dropout_forward(x: Array, dropout_param: dict[str, Any]) -> tuple[Array, tuple[dict[str, Any], Array | None]]:
     """Keep each value with probability p and divide it by p; in test mode return x.
 
@@ -50,6 +52,7 @@ def dropout_forward(x: Array, dropout_param: dict[str, Any]) -> tuple[Array, tup
     return out, (dropout_param, mask)
 
 
+@names_memory_errors
 def dropout_backward(dout: Array, cache: tuple[dict[str, Any], Array | None]) -> Array:
     """Compute dx = dout * mask, or dout in test mode.
 

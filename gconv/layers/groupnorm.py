@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from gconv._arguments import prepare
+from gconv._memory import names_memory_errors
 from gconv._typing import Array
 from gconv.shapes import check_ndim, check_shape, positive_int, real_number
 
@@ -22,6 +23,7 @@ class GroupnormCache(NamedTuple):
     eps: float
 
 
+@names_memory_errors
 def layernorm_forward(x: Array, gamma: Array, beta: Array, ln_param: dict[str, Any]) -> tuple[Array, GroupnormCache]:
     """Compute out = gamma (x - mean) / sqrt(var + eps) + beta with mean and variance of each sample.
 
@@ -57,6 +59,7 @@ def layernorm_forward(x: Array, gamma: Array, beta: Array, ln_param: dict[str, A
     return _forward(func, x, gamma, beta, 1, ln_param, "ln_param", features, (xs, gammas, betas))
 
 
+@names_memory_errors
 def layernorm_backward(dout: Array, cache: GroupnormCache) -> tuple[Array, Array, Array]:
     """Compute the gradients of layer normalisation.
 
@@ -74,6 +77,7 @@ def layernorm_backward(dout: Array, cache: GroupnormCache) -> tuple[Array, Array
     return _backward("layernorm_backward", dout, cache)
 
 
+@names_memory_errors
 def spatial_groupnorm_forward(
     x: Array, gamma: Array, beta: Array, G: int, gn_param: dict[str, Any]
 ) -> tuple[Array, GroupnormCache]:
@@ -109,6 +113,7 @@ def spatial_groupnorm_forward(
     return _forward(func, x, gamma, beta, groups, gn_param, "gn_param", expected, (xs, gammas, betas))
 
 
+@names_memory_errors
 def spatial_groupnorm_backward(dout: Array, cache: GroupnormCache) -> tuple[Array, Array, Array]:
     """Compute the gradients of spatial group normalisation.
 

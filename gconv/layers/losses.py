@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gconv._arguments import backend_of
+from gconv._memory import names_memory_errors
 from gconv._typing import Array
 from gconv.backends import Backend
 from gconv.shapes import check_labels, common_dtype
@@ -10,6 +11,7 @@ from gconv.shapes import check_labels, common_dtype
 __all__ = ["softmax_loss", "svm_loss"]
 
 
+@names_memory_errors
 def svm_loss(x: Array, y: Array) -> tuple[Array, Array]:
     """Compute the multiclass hinge loss, mean over samples of sum over k != y of max(0, x_k - x_y + 1).
 
@@ -47,6 +49,7 @@ def svm_loss(x: Array, y: Array) -> tuple[Array, Array]:
     return backend.svm_loss(x, y) if len(x) else (x.dtype.type(0), x.copy())
 
 
+@names_memory_errors
 def softmax_loss(x: Array, y: Array) -> tuple[Array, Array]:
     """Compute the cross entropy, mean over samples of log(sum_k exp(x_k)) - x_y.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gconv._arguments import prepare as prepare_any
+from gconv._memory import names_memory_errors
 from gconv._typing import Array
 from gconv.backends.naive import NaiveBackend
 from gconv.shapes import check_shape, conv_shape, pool_shape
@@ -22,6 +23,7 @@ def prepare(func: str, **arrays: Array) -> tuple[Any, ...]:
     return backend, *prepared
 
 
+@names_memory_errors
 def conv_forward_naive(x: Array, w: Array, b: Array, conv_param: dict[str, Any]) -> tuple[Array, tuple[Any, ...]]:
     """Convolve (cross-correlate) N images of C channels with F filters, by loops.
 
@@ -55,6 +57,7 @@ def conv_forward_naive(x: Array, w: Array, b: Array, conv_param: dict[str, Any])
     return _loops.conv_forward(xs, ws, bs, shape.stride, shape.pad), (x, w, b, conv_param)
 
 
+@names_memory_errors
 def conv_backward_naive(dout: Array, cache: tuple[Any, ...]) -> tuple[Array, Array, Array]:
     """Compute the gradients of a convolution, by loops.
 
@@ -79,6 +82,7 @@ def conv_backward_naive(dout: Array, cache: tuple[Any, ...]) -> tuple[Array, Arr
     return dx, dw, db
 
 
+@names_memory_errors
 def max_pool_forward_naive(x: Array, pool_param: dict[str, Any]) -> tuple[Array, tuple[Any, ...]]:
     """Take the maximum of each window, by loops.
 
@@ -103,6 +107,7 @@ def max_pool_forward_naive(x: Array, pool_param: dict[str, Any]) -> tuple[Array,
     return _loops.max_pool_forward(xs, shape.window, shape.stride)[0], (x, pool_param)
 
 
+@names_memory_errors
 def max_pool_backward_naive(dout: Array, cache: tuple[Any, ...]) -> Array:
     """Send each gradient to the first maximum, in row-major order, of its window, by loops.
 

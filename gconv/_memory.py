@@ -1,0 +1,34 @@
+"""Out of memory: the error says in which layer, for which arrays and what batch."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+__all__ = ["names_memory_errors"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class LayerMemoryError(MemoryError):
+    """A MemoryError that has been named; a sandwich of layers lets that of its layer pass."""
+
+
+def names_memory_errors(function: Callable[P, R]) -> Callable[P, R]:
+    """Let the MemoryErrors of a layer, of NumPy's as of a device's memory, name it and the shapes of its arrays."""
+
+    @functools.wraps(function)
+    def layer(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except LayerMemoryError:
+            raise
+        except MemoryError as error:
+            arrays = [a for a in (*args, *kwargs.values()) if hasattr(a, "shape") and hasattr(a, "dtype")]
+            listed = ", ".join(f"{tuple(a.shape)} {a.dtype}" for a in arrays)
+            batch = f"; the batch has {arrays[0].shape[0]}" if arrays and arrays[0].shape else ""
+            raise LayerMemoryError(f"{function.__name__}: no memory for arguments {listed}{batch}. {error}") from error
+
+    return layer
