@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-__all__ = ["get_num_threads", "set_num_threads"]
+__all__ = ["get_num_threads", "one_thread_after_fork", "set_num_threads", "short_waits"]
 
 
 def _default_num_threads() -> int:
@@ -41,18 +42,31 @@ def set_num_threads(num_threads: int) -> None:
     ------
     TypeError, ValueError
         If ``num_threads`` is not an integer, or below 1.
+
+    Warns
+    -----
+    RuntimeWarning
+        In a process forked from one whose kernels had run on several threads: they can only run on one here.
     """
     global _num_threads
     if isinstance(num_threads, bool) or not hasattr(num_threads, "__index__"):
         raise TypeError(f"set_num_threads: num_threads must be an integer; got {num_threads!r}")
     if num_threads < 1:
         raise ValueError(f"set_num_threads: num_threads must be at least 1; got {num_threads}")
-    _num_threads = int(num_threads)
+    if _teamless and num_threads > 1:
+        warnings.warn(
+            "set_num_threads: gconv's kernels stay on one thread, the process was forked from one whose kernels had "
+            "run on several. Start it with the method spawn or forkserver, or fork before the first large layer",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    else:
+        _num_threads = int(num_threads)
     try:
         import threadpoolctl
     except ImportError:
         return
-    threadpoolctl.threadpool_limits(limits=_num_threads, user_api="blas")
+    threadpoolctl.threadpool_limits(limits=int(num_threads), user_api="blas")
 
 
 # GNU's OpenMP lets a thread that has nothing to do look for work so many times, some 0.4 ms, before it sleeps.
@@ -80,11 +94,19 @@ def short_waits() -> Iterator[None]:
             del os.environ[name]
 
 
-def _one_thread_after_fork() -> None:
-    # GNU's OpenMP hangs in a forked child whose parent has run a team; a team of one needs no pool.
-    global _num_threads
-    _num_threads = 1
+_teamless = False  # forked from a process with a team of threads
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_one_thread_after_fork)
+def one_thread_after_fork(team_has_run: Callable[[], bool]) -> None:
+    """Keep forked processes to one thread where ``team_has_run`` says that their parent has had several at work.
+
+    GNU's OpenMP would wait for ever for threads that only the parent has; a team of one needs none.
+    """
+
+    def limit() -> None:
+        global _num_threads, _teamless
+        if team_has_run():
+            _num_threads, _teamless = 1, True
+
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=limit)

@@ -14,12 +14,13 @@ from gconv._typing import Array, Pair
 from gconv.backends.base import Arrays, Backend, adam_scalars, argmax_dtype
 from gconv.backends.numpy_arrays import NumpyArrays
 from gconv.shapes import output_size
-from gconv.threads import get_num_threads, short_waits
+from gconv.threads import get_num_threads, one_thread_after_fork, short_waits
 
 kernels: Any = None
 try:
     with short_waits():
         kernels = import_module("gconv.kernels.cpu._kernels")
+    one_thread_after_fork(kernels.team_has_run)
 except ImportError:
     pass  # nothing could be compiled here: NumpyBackend takes the place of this one
 

@@ -1,4 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+# cython: freethreading_compatible=True
 # distutils: language = c++
 """Thin wrappers over the C++ kernels: shapes are checked, the GIL is released, the results' arrays are written to.
 
@@ -14,7 +15,7 @@ __all__ = [
     "conv_forward", "conv_input_gradient", "conv_relu_pool_filter_gradient", "conv_relu_pool_forward", "im2col",
     "l2_penalty", "matrix_product", "max_pool_backward", "max_pool_forward", "momentum_step", "openmp_version",
     "relu_backward", "relu_forward", "rmsprop_step", "sgd_step", "simd_level", "simd_levels", "softmax_loss",
-    "svm_loss", "team_size", "use_simd_level",
+    "svm_loss", "team_has_run", "team_size", "use_simd_level",
 ]
 
 ctypedef fused index_t:
@@ -84,6 +85,7 @@ cdef extern from "kernels.hpp" namespace "gconv" nogil:
 cdef extern from "parallel.hpp" namespace "gconv" nogil:
     int c_openmp_version "gconv::openmp_version"()
     int c_team_size "gconv::team_size"(int)
+    bint c_team_has_run "gconv::team_has_run.load"()
 
 cdef extern from "recycled.hpp" namespace "gconv" nogil:
     cdef cppclass RecycledMemory:
@@ -103,6 +105,11 @@ def openmp_version() -> int:
 def team_size(int requested) -> int:
     """Return how many threads a parallel region that asks for ``requested`` really gets."""
     return c_team_size(requested)
+
+
+def team_has_run() -> bool:
+    """Return whether several threads have been at work in this process, or in the one that it was forked from."""
+    return c_team_has_run()
 
 
 def simd_levels() -> tuple[str, ...]:

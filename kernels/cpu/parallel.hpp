@@ -1,5 +1,6 @@
 // Threads, and memory to work in. Compiles without OpenMP too.
 #pragma once
+#include <atomic>
 #include <cstddef>
 #include <cstdlib>
 #ifdef _OPENMP
@@ -8,11 +9,15 @@
 
 namespace gconv {
 
+// Whether a team of threads has ever been at work: a process forked after that has none, and GNU's OpenMP waits for it.
+inline std::atomic<bool> team_has_run{false};
+
 #ifdef _OPENMP
 inline int openmp_version() { return _OPENMP; }
 inline int thread_number() { return omp_get_thread_num(); }
 inline int team_size(int requested) {
     int size = 1;
+    team_has_run = true;
 #pragma omp parallel num_threads(requested)
 #pragma omp single
     size = omp_get_num_threads();
@@ -32,6 +37,7 @@ static inline void for_each_task(int threads, ptrdiff_t tasks, const Work& work)
         for (ptrdiff_t task = 0; task < tasks; ++task) work(task, 0);
         return;
     }
+    team_has_run.store(true, std::memory_order_relaxed);
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 1)
     for (ptrdiff_t task = 0; task < tasks; ++task) work(task, thread_number());
 }

@@ -7,6 +7,7 @@
 #include <mutex>
 
 #if !defined(_WIN32)
+#include <pthread.h>
 #include <sys/mman.h>
 #endif
 
@@ -58,6 +59,14 @@ class RecycledMemory {
     }
 
   private:
+    RecycledMemory() {
+#if !defined(_WIN32)
+        // A process forked while another thread holds the lock would wait for that thread, which it does not have.
+        pthread_atfork([] { shared().mutex_.lock(); }, [] { shared().mutex_.unlock(); },
+                       [] { shared().mutex_.unlock(); });
+#endif
+    }
+
     static constexpr size_t PAGE = 4096, LINE = 64, HUGE_PAGE = size_t(2) << 20;
 
     static void* fresh(size_t bytes) {
