@@ -439,11 +439,20 @@ class Solver(Evaluation):
                 self.model.buffers = dict(self.best_buffers)
             self._installed = dict(self.model.params)
 
-    def _reinstall_last(self) -> None:
-        """Take the last parameters up again, unless others were put into the model since."""
+    def last_state(self) -> tuple[dict[str, Array], dict[str, Array]]:
+        """Return the parameters and buffers that training goes on from.
+
+        After a training they are not the ones in the model, which are the best, unless others were put there since.
+        """
         unchanged = all(self.model.params[name] is w for name, w in self._installed.items())
         if self._last and unchanged:
-            self.model.params.update(self._last)
-            if self._last_buffers:
-                self.model.buffers = self._last_buffers
+            return self._last, self._last_buffers
+        return dict(self.model.params), dict(getattr(self.model, "buffers", {}))
+
+    def _reinstall_last(self) -> None:
+        """Take the last parameters up again, unless others were put into the model since."""
+        params, buffers = self.last_state()
+        self.model.params.update(params)
+        if buffers:
+            self.model.buffers = buffers
         self._last, self._installed = {}, {}

@@ -30,10 +30,11 @@ OPTIONS = ("update_rule", "lr_decay", "batch_size", "num_train_samples", "num_va
 def capture(solver: Solver) -> tuple[dict[str, Array], dict[str, Any]]:
     """Return (arrays, description) of everything that the rest of the training depends on."""
     arrays: dict[str, Array] = {}
+    params, buffers = solver.last_state()
     groups = {
-        "param": solver.model.params,
+        "param": params,
         "best": solver.best_params,
-        "buffer": getattr(solver.model, "buffers", {}),
+        "buffer": buffers,
         "best_buffer": solver.best_buffers,
     }
     for prefix, named in groups.items():

@@ -45,6 +45,9 @@ CFLAGS="$flags" CXXFLAGS="$flags" LDFLAGS="-fsanitize=$kind" python -m pip insta
 mkdir run && mv tests pyproject.toml run && cd run # the source folder must not be what gets imported
 export PYTHONPATH=$work/site LD_PRELOAD=$preload GCONV_BACKEND=cpu
 # An extension that failed to compile is left out: then there would be nothing to test.
-python -c "from gconv.backends.cpu import kernels; assert kernels, 'the kernels were not built'"
+python -c "
+from gconv.backends.cpu import kernels
+assert kernels, 'the kernels were not built'
+assert kernels.__file__.startswith('$work/site/'), kernels.__file__"
 [ $# -gt 0 ] || set -- -q tests/test_kernels.py tests/test_concurrency.py tests/test_random_cases.py
 python -m pytest -p no:cacheprovider -p no:faulthandler -s "$@"
