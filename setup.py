@@ -1,5 +1,8 @@
 """Builds the Cython extension; everything else about the package stands in pyproject.toml."""
 
+import gzip
+import os
+import tarfile
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -7,6 +10,7 @@ from pathlib import Path
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.sdist import sdist
 from setuptools.errors import CompileError
 from setuptools.modified import newer_group
 
@@ -39,6 +43,7 @@ class BuildKernels(build_ext):
         # Fused multiply-add; square roots as an instruction; selection instead of branches; no call to write two zeros.
         wanted = ["-O3", "-std=c++17", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math"]
         wanted.append("-fno-tree-loop-distribute-patterns")
+        wanted.append(f"-ffile-prefix-map={Path.cwd()}=.")  # the same bytes wherever it is built
         flags = [flag for flag in wanted if self._compiles([flag])]
         linked = ["-fopenmp"] if self._compiles(["-fopenmp"], link=True) else []
         for extension in self.extensions:
@@ -87,6 +92,31 @@ class BuildKernels(build_ext):
         return True
 
 
+class ReproducibleSdist(sdist):
+    """Writes the same archive whenever it is built: with SOURCE_DATE_EPOCH that is every file's time."""
+
+    def make_archive(
+        self, base_name: str, format: str, root_dir: str | None = None, base_dir: str | None = None, **_: object
+    ) -> str:
+        """Pack the files in order, without their owners and times; other formats as ever."""
+        epoch = os.environ.get("SOURCE_DATE_EPOCH")
+        if format != "gztar" or epoch is None or base_dir is None:
+            return super().make_archive(base_name, format, root_dir, base_dir)
+        path = f"{base_name}.tar.gz"
+        with (
+            open(path, "wb") as file,
+            gzip.GzipFile("", "wb", fileobj=file, mtime=int(epoch)) as packed,
+            tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar,
+        ):
+            for member in sorted(path for path in Path(base_dir).rglob("*") if path.is_file()):
+                entry = tar.gettarinfo(member)
+                entry.mtime, entry.uid, entry.gid, entry.uname, entry.gname = int(epoch), 0, 0, "", ""
+                entry.mode = 0o755 if entry.mode & 0o100 else 0o644
+                with member.open("rb") as content:
+                    tar.addfile(entry, content)
+        return path
+
+
 def kernel_modules() -> list[Extension]:
     """Return the extension, optional: without a compiler the package installs and runs on NumPy alone."""
     extension = Extension(
@@ -102,4 +132,4 @@ def kernel_modules() -> list[Extension]:
     return extensions
 
 
-setup(ext_modules=kernel_modules(), cmdclass={"build_ext": BuildKernels})
+setup(ext_modules=kernel_modules(), cmdclass={"build_ext": BuildKernels, "sdist": ReproducibleSdist})

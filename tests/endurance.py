@@ -1,8 +1,9 @@
-"""What only shows after a long time: python -m tests.endurance steps|failures|epochs. Prints a table; exit code 1 if not.
+"""What only shows after a long time or at large sizes: python -m tests.endurance steps|failures|epochs|sizes.
 
 steps: 20,000 training steps of each model; from the 2,000th on the memory of the process stays within 2 %, less what the
   history of the losses takes.
 failures: 1,000,000 calls that are refused, in every layer; the memory stays within 2 % from the 100,000th on.
+sizes: layers on arrays of more than 2^31 values; needs 20 GB of memory.
 epochs: 30 epochs of CIFAR-10 with accuracy checks, checkpoints and logs; everything is there and adds up.
 """
 
@@ -193,6 +194,86 @@ def epochs(count, out):
     click.echo(
         f"{len(rows)} rows in the log, {len(found)} checkpoints, {memory[0]:.0f} MB after the first epoch, at most {max(memory):.0f}"
     )
+    finish(failed)
+
+
+SIDE = 1 << 16  # an image of SIDE x (SIDE / 2 + 8) has 2^31 + 2^19 values
+
+
+def large_image(rng):
+    """An image of zeros but for a few places, among them the last ones, which 32 bits do not reach."""
+    x = np.zeros((1, 1, SIDE, SIDE // 2 + 8), np.float32)
+    rows, columns = rng.integers(0, SIDE, 40), rng.integers(0, x.shape[3], 40)
+    rows[:4], columns[:4] = [SIDE - 1, SIDE - 2, 0, SIDE - 1], [x.shape[3] - 1, 5, 0, 0]
+    x[0, 0, rows, columns] = rng.integers(1, 9, 40)
+    return x, rows, columns
+
+
+def relu(rng):
+    x, rows, columns = large_image(rng)
+    x[0, 0, -1, -1] = -3
+    out, _ = layers.relu_forward(x)
+    values = np.maximum(x[0, 0, rows, columns], 0)
+    return np.array_equal(out[0, 0, rows, columns], values) and out.max() == values.max()
+
+
+def pooling(rng):
+    x, _, _ = large_image(rng)
+    out, cache = fast_layers.max_pool_forward_fast(x, {"pool_height": 2, "pool_width": 2, "stride": 2})
+    places = np.argwhere(out[0, 0])
+    right = all(out[0, 0, y, z] == x[0, 0, 2 * y : 2 * y + 2, 2 * z : 2 * z + 2].max() for y, z in places)
+    right = right and out[0, 0, -1, -1] == x[0, 0, -2:, -2:].max() > 0
+    total = float(x.sum())
+    del x
+    dx = fast_layers.max_pool_backward_fast(out, cache)
+    return right and dx[0, 0, -1, -1] > 0 and 0 < float(dx.sum()) <= total
+
+
+def convolution(rng):
+    x, rows, columns = large_image(rng)
+    w = rng.integers(1, 5, (1, 1, 3, 3)).astype(np.float32)
+    out, _ = fast_layers.conv_forward_fast(x, w, np.zeros(1, np.float32), {"stride": 1, "pad": 1})
+    padded = np.zeros((1, 1, 3, 3), np.float32)
+    for y, z in zip(rows, columns, strict=True):
+        padded[...] = 0
+        for i in range(3):
+            for j in range(3):
+                if 0 <= y + i - 1 < x.shape[2] and 0 <= z + j - 1 < x.shape[3]:
+                    padded[0, 0, i, j] = x[0, 0, y + i - 1, z + j - 1]
+        if out[0, 0, y, z] != (padded * w).sum():
+            return False
+    return True
+
+
+def many_outputs(rng):
+    """10^5 filters and 2^31 values of output, from a small image."""
+    x, w = rng.integers(-3, 4, (1, 1, 150, 150)).astype(np.float32), rng.integers(-3, 4, (100_000, 1, 1, 1))
+    out, _ = fast_layers.conv_forward_fast(
+        x, w.astype(np.float32), np.zeros(100_000, np.float32), {"stride": 1, "pad": 0}
+    )
+    places = [0, 1, 50_000, 95_443, 95_444, 99_998, 99_999]  # the 95,444th begins just below 2^31
+    return all(np.array_equal(out[0, f], x[0, 0] * w[f, 0, 0, 0]) for f in places)
+
+
+def affine(rng):
+    """2^31 weights and more, for one output."""
+    depth = (1 << 31) + 16
+    x, w = np.zeros((1, depth), np.float32), np.zeros((depth, 1), np.float32)
+    x[0, -1] = x[0, 3] = 2
+    w[-1], w[3] = 5, 7
+    out, _ = layers.affine_forward(x, w, np.ones(1, np.float32))
+    return out.shape == (1, 1) and out[0, 0] == 25
+
+
+@main.command()
+def sizes():
+    """Compute on arrays of more than 2^31 values."""
+    failed = []
+    for layer in (relu, pooling, convolution, many_outputs, affine):
+        start = time.perf_counter()
+        if not layer(np.random.default_rng(1)):
+            failed.append(layer.__name__)
+        click.echo(f"{layer.__name__}: {time.perf_counter() - start:.0f} s, {resident():.0f} MB at the end")
     finish(failed)
 
 
