@@ -104,7 +104,7 @@ class ReproducibleSdist(sdist):
             return super().make_archive(base_name, format, root_dir, base_dir)
         path = f"{base_name}.tar.gz"
         with (
-            open(path, "wb") as file,
+            Path(path).open("wb") as file,
             gzip.GzipFile("", "wb", fileobj=file, mtime=int(epoch)) as packed,
             tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar,
         ):

@@ -17,6 +17,9 @@ from pathlib import Path
 import click
 import numpy as np
 
+# What is installed is tested, not the source folder that this may be started in.
+sys.path[:] = [place for place in sys.path if Path(place).resolve() != Path(__file__).resolve().parents[1]]
+
 from gconv import fast_layers, im2col, layer_utils, layers, optim
 from gconv.callbacks import CSVLog, JSONLinesLog, LastCheckpoint
 from gconv.checkpoint import list_checkpoints, load_checkpoint

@@ -14,6 +14,9 @@ import atheris
 import click
 import numpy as np
 
+# What is installed is tested, not the source folder that this may be started in.
+sys.path[:] = [place for place in sys.path if Path(place).resolve() != Path(__file__).resolve().parents[1]]
+
 with atheris.instrument_imports(include=["gconv", "pickletools"]):
     import gconv.checkpoint as checkpoints
     from gconv.classifiers import FullyConnectedNet, model_from_config
@@ -22,7 +25,7 @@ with atheris.instrument_imports(include=["gconv", "pickletools"]):
     from gconv.solver import Solver
     from gconv.solver_state import capture, restore
 
-from tests.cifar_files import batch_bytes
+from .cifar_files import batch_bytes
 
 WORK = Path(tempfile.mkdtemp(prefix="gconv-fuzz-"))
 

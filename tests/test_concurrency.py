@@ -42,7 +42,7 @@ def test_64_concurrent_calls_from_16_threads_give_the_serial_results():
 
 def train(seed):
     """A whole training, with a checkpoint, on its own model."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, gconv.use_backend("cpu"):
         model = ThreeLayerConvNet((3, 8, 8), 4, 3, 8, 4, weight_scale=1e-1, rng=seed)
         data = make_synthetic_data(64, 16, seed=seed)
         options = {"update_rule": "adam", "num_epochs": 3, "batch_size": 16, "verbose": False, "seed": seed}

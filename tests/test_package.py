@@ -188,3 +188,31 @@ def test_the_installed_package_is_what_is_tested():
     if origin.get("dir_info", {}).get("editable"):
         pytest.skip("an editable install runs the source folder")
     assert PACKAGE != PROJECT / "gconv", "this is the source folder, not what `pip install .` installed"
+
+
+def test_the_locked_environment_has_everything_with_hashes():
+    project = Path(__file__).parents[1]
+    if not (project / "requirements" / "ci.txt").is_file():
+        pytest.skip("not in a checkout")
+    lock = (project / "requirements" / "ci.txt").read_text()
+    locked = re.findall(r"^([a-z0-9._-]+)==\S+(?: ; [^\\\n]*)? \\\n    --hash=sha256:[0-9a-f]{64}", lock, re.MULTILINE)
+    listed = re.findall(r"^([a-zA-Z0-9._-]+)==", lock, re.MULTILINE)
+    assert sorted(locked) == sorted(listed)
+    text = (project / "pyproject.toml").read_text()
+    wanted = re.search(r"^dependencies = \[(.*?)^\]", text, re.MULTILINE | re.DOTALL)[1]
+    wanted += "".join(
+        re.search(rf"^{extra} = (.*)$", text, re.MULTILINE)[1] for extra in ("demo", "test", "dev", "docs")
+    )
+    names = set(re.findall(r'"([a-zA-Z0-9_-]+)[><=]', wanted))
+    assert len(names) > 15
+    assert {name.lower() for name in names} <= set(locked)
+
+
+def test_workflows_pin_what_they_run():
+    folder = Path(__file__).parents[1] / ".github" / "workflows"
+    if not folder.is_dir():
+        pytest.skip("not in a checkout")
+    used = [line for path in folder.iterdir() for line in path.read_text().splitlines() if "uses:" in line]
+    assert len(used) > 10
+    for line in used:
+        assert re.search(r"uses: [\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$", line), line

@@ -48,10 +48,12 @@ class StopAt:
 
 def make_solver(name, stop=None):
     kind, options = CONFIGURATIONS[name]
+    with gconv.use_backend("cpu"):
+        model = make_model(kind)
     callbacks = [*options.get("callbacks", []), *([stop] if stop else [])]
     data = make_synthetic_data(25, 9, 4, (2, 4, 4), 3)
     defaults = {"batch_size": 6, "num_epochs": EPOCHS, "seed": 3, "verbose": False}
-    return Solver(make_model(kind), data, **{**defaults, **options, "callbacks": callbacks})
+    return Solver(model, data, **{**defaults, **options, "callbacks": callbacks})
 
 
 @functools.cache

@@ -18,15 +18,18 @@ from pathlib import Path
 import click
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+# What is installed is tested, not the source folder that this may be started in.
+TESTS = Path(__file__).resolve().parents[1]
+sys.path[:] = [str(TESTS), *(place for place in sys.path if Path(place).resolve() != TESTS.parent)]
 
 import conftest
 
 import gconv
 from gconv.backends import cpu, get_backend
 from gconv.backends.numpy_only import NumpyBackend
-from tests.fuzz.draws import Draw
-from tests.fuzz.operations import OPERATIONS
+
+from .draws import Draw
+from .operations import OPERATIONS
 
 
 class Ways:

@@ -58,9 +58,11 @@ def products(x, w, sizes):
 
 
 def pooling(draw):
-    sizes = draw.size(), draw.size()
-    x = draw.array((draw.batch(), draw.channels(), *sizes)[-4:]) if draw.budget > 64 else draw.array((1, 1, *sizes))
-    x = x[:, :, : max(draw.budget * 4 // max(x.shape[0] * x.shape[1] * x.shape[3], 1), 1)]
+    n, channels, height, width = draw.batch(), draw.channels(), draw.size(), draw.size()
+    if draw.budget <= 64:
+        n = channels = 1
+    height = min(height, max(draw.budget * 4 // max(n * channels * width, 1), 1))
+    x = draw.array((n, channels, height, width))
     pool_param = draw.pool(x.shape[2:])
 
     def run(arrays, gradient):
