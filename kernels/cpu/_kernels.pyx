@@ -77,7 +77,9 @@ cdef extern from "kernels.hpp" namespace "gconv" nogil:
     cdef struct Level:
         const char* name
 
-    const Kernels[T]& kernels_for[T](const T*)
+    # Two functions, not a template: Cython before 3.3 takes its T of a const pointer to be const.
+    const Kernels[float]& kernels_for(const float*)
+    const Kernels[double]& kernels_for(const double*)
     int usable_levels(const Level**)
     const char* level_name()
     void use_level(const Level&)
