@@ -102,9 +102,10 @@ class ReproducibleSdist(sdist):
         epoch = os.environ.get("SOURCE_DATE_EPOCH")
         if format != "gztar" or epoch is None or base_dir is None:
             return super().make_archive(base_name, format, root_dir, base_dir)
-        path = f"{base_name}.tar.gz"
+        path = Path(f"{base_name}.tar.gz")
+        path.parent.mkdir(parents=True, exist_ok=True)
         with (
-            Path(path).open("wb") as file,
+            path.open("wb") as file,
             gzip.GzipFile("", "wb", fileobj=file, mtime=int(epoch)) as packed,
             tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar,
         ):
@@ -114,7 +115,7 @@ class ReproducibleSdist(sdist):
                 entry.mode = 0o755 if entry.mode & 0o100 else 0o644
                 with member.open("rb") as content:
                     tar.addfile(entry, content)
-        return path
+        return str(path)
 
 
 def kernel_modules() -> list[Extension]:

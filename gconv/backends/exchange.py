@@ -23,7 +23,8 @@ def from_dlpack(x: Any) -> Array:
     Parameters
     ----------
     x : object with ``__dlpack__``
-        A tensor of PyTorch, JAX, TensorFlow, ... A change of one is seen in the other.
+        A tensor of PyTorch, JAX, TensorFlow, ... A change of it is seen in the result, and the other way round; NumPy
+        before 2.1 makes the result read-only.
 
     Returns
     -------
@@ -45,8 +46,9 @@ def from_dlpack(x: Any) -> Array:
     Examples
     --------
     >>> a = np.arange(3.0)
-    >>> from_dlpack(a)[0] = 7
-    >>> a
+    >>> shared = from_dlpack(a)
+    >>> a[0] = 7
+    >>> shared
     array([7., 1., 2.])
     """
     if not hasattr(x, "__dlpack__") or not hasattr(x, "__dlpack_device__"):

@@ -37,7 +37,9 @@ static inline void for_each_task(int threads, ptrdiff_t tasks, const Work& work)
         for (ptrdiff_t task = 0; task < tasks; ++task) work(task, 0);
         return;
     }
+#ifdef _OPENMP
     team_has_run.store(true, std::memory_order_relaxed);
+#endif
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 1)
     for (ptrdiff_t task = 0; task < tasks; ++task) work(task, thread_number());
 }
