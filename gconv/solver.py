@@ -18,6 +18,7 @@ from gconv.optim import LEARNING_RATES
 from gconv.progress import Progress
 from gconv.shapes import one_of, positive_int, real_number
 from gconv.solver_arguments import check_augment, check_model, check_optim, optional_count, samples
+from gconv.solver_best import BestWeights
 from gconv.solver_callbacks import Hooks
 from gconv.solver_draws import Draws, Minibatch
 from gconv.solver_evaluation import Evaluation
@@ -27,7 +28,7 @@ from gconv.solver_steps import HostSteps, Steps, TwoArrays, model_backend
 __all__ = ["Solver"]
 
 
-class Solver(Evaluation):
+class Solver(BestWeights, Evaluation):
     """Trains a model on a data set by stochastic gradient descent.
 
     With the model's parameters on a GPU the data set is moved there once, in the dtype it has, and a step waits
@@ -189,14 +190,12 @@ class Solver(Evaluation):
     def _reset(self) -> None:
         self.epoch = self.iteration = 0
         self.best_val_acc = 0.0
-        self.best_params: dict[str, Array] = {}
         self.loss_history: list[float] = []
         self.train_acc_history: list[float] = []
         self.val_acc_history: list[float] = []
         self.eval_iterations: list[int] = []
         self.optim_configs = {name: dict(self.optim_config) for name in self.model.params}
         self.learning_rate_history: list[float] = []
-        self.best_buffers: dict[str, Array] = {}
         self.stopped: str | None = None
         self.failure: BaseException | None = None
         self.draws = Draws(self.rng, self.batch_size, self.sampling, self.augment)
@@ -204,9 +203,7 @@ class Solver(Evaluation):
         self._running: Steps | None = None
         self._total = 0
         self._arrays = TwoArrays()
-        self._last: dict[str, Array] = {}
-        self._last_buffers: dict[str, Array] = {}
-        self._installed: dict[str, Array] = {}
+        self._forget_last()
 
     @property
     def iterations_per_epoch(self) -> int:
@@ -425,34 +422,5 @@ class Solver(Evaluation):
         # the best there are.
         if val_acc > self.best_val_acc or self.best_val_acc == 0 or math.isnan(val_acc):
             self.best_val_acc = 0.0 if math.isnan(val_acc) else val_acc
-            self.best_params = {name: w.copy() for name, w in self.model.params.items()}
-            self.best_buffers = {name: a.copy() for name, a in getattr(self.model, "buffers", {}).items()}
+            self._keep_best()
         self._hooks.call("on_eval", self)
-
-    def _install_best(self) -> None:
-        """Put the best parameters into the model and remember the last ones, to go on from."""
-        if self.best_params and not self._last:
-            self._last = dict(self.model.params)
-            self._last_buffers = dict(getattr(self.model, "buffers", {}))
-            self.model.params.update({name: w.copy() for name, w in self.best_params.items()})
-            if self.best_buffers:
-                self.model.buffers = dict(self.best_buffers)
-            self._installed = dict(self.model.params)
-
-    def last_state(self) -> tuple[dict[str, Array], dict[str, Array]]:
-        """Return the parameters and buffers that training goes on from.
-
-        After a training they are not the ones in the model, which are the best, unless others were put there since.
-        """
-        unchanged = all(self.model.params[name] is w for name, w in self._installed.items())
-        if self._last and unchanged:
-            return self._last, self._last_buffers
-        return dict(self.model.params), dict(getattr(self.model, "buffers", {}))
-
-    def _reinstall_last(self) -> None:
-        """Take the last parameters up again, unless others were put into the model since."""
-        params, buffers = self.last_state()
-        self.model.params.update(params)
-        if buffers:
-            self.model.buffers = buffers
-        self._last, self._installed = {}, {}

@@ -46,7 +46,7 @@ class Draw:
             return self.rng.integers(-4, 5, shape).astype(np.float64)
         values = self.rng.standard_normal(shape)
         if self.hard and values.size:
-            for value in (np.nan, np.inf, -np.inf, -0.0, 1e-30):
+            for value in (np.nan, np.inf, -np.inf, -0.0, 1e-15):
                 if self.chance(3):
                     values.flat[int(self.rng.integers(values.size))] = value
         return values
