@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -257,6 +258,7 @@ class Solver(BestWeights, Evaluation):
                 self._print = bar.print
                 self._run(bar)
         except MemoryError as error:
+            traceback.clear_frames(error.__traceback__)  # or the arrays in them would live as long as the failure
             self.failure = MemoryError(f"Solver.train: no memory with batch_size={self.batch_size}: {error}")
             raise self.failure from error
         except BaseException as error:
