@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
+import traceback
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
-__all__ = ["names_memory_errors"]
+__all__ = ["free_frames", "names_memory_errors"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -32,3 +33,11 @@ def names_memory_errors(function: Callable[P, R]) -> Callable[P, R]:
             raise LayerMemoryError(f"{function.__name__}: no memory for arguments {listed}{batch}. {error}") from error
 
     return layer
+
+
+def free_frames(error: BaseException) -> None:
+    """Clear the local variables of the calls that ended with ``error``, which would live as long as it is kept."""
+    link: BaseException | None = error
+    while link is not None:
+        traceback.clear_frames(link.__traceback__)
+        link = link.__cause__ or link.__context__

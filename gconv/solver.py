@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import os
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from gconv._memory import free_frames
 from gconv._typing import Array
 from gconv.augmentation import Augment
 from gconv.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
@@ -258,7 +258,7 @@ class Solver(BestWeights, Evaluation):
                 self._print = bar.print
                 self._run(bar)
         except MemoryError as error:
-            traceback.clear_frames(error.__traceback__)  # or the arrays in them would live as long as the failure
+            free_frames(error)
             self.failure = MemoryError(f"Solver.train: no memory with batch_size={self.batch_size}: {error}")
             raise self.failure from error
         except BaseException as error:
