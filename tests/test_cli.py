@@ -11,7 +11,11 @@ import numpy as np
 import pytest
 from cifar_files import write_folder
 
+from gconv.backends import use_backend
 from gconv.checkpoint import load_checkpoint
+from gconv.classifiers import FullyConnectedNet
+from gconv.data_utils import get_digits_data
+from gconv.solver import Solver
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed: pip install 'gconv[demo]'")
 
@@ -225,3 +229,16 @@ def test_a_time_limit(tmp_path):
     done = gconv("train", "--time-limit", "0", *SMALL, "--out", tmp_path)
     assert done.returncode == 0, done.stderr
     assert "Stopped after iteration 1: the time limit of 0 s" in done.stdout
+
+
+def test_eval_takes_the_running_averages_too(tmp_path):
+    data = get_digits_data()
+    with use_backend("cpu"):
+        model = FullyConnectedNet([20], 64, 10, normalization="batchnorm", rng=0)
+        solver = Solver(model, data, update_rule="adam", num_epochs=2, verbose=False, seed=0)
+        solver.train()
+    solver.save(tmp_path / "net")
+    done = gconv("eval", tmp_path / "net", "--data", "digits")
+    assert done.returncode == 0, done.stderr
+    assert solver.best_val_acc > 0.7
+    assert f"Validation accuracy  {solver.score(data['X_val'], data['y_val']):.4f}" in done.stdout

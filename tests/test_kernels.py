@@ -392,3 +392,21 @@ class TestRefusals:
         assert _kernels.conv_relu_pool_filter_gradient(*arrays, (1, 1), (1, 1), window, window, 1)
         assert not dw.any()
         assert not db.any()
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize("stride", [(1, 1), (2, 3)])
+def test_a_filter_that_is_not_finite_reaches_the_pixels_it_has_a_part_in_only(
+    cpu, plain, level, rng, dtype, stride, value
+):
+    x, w = rng.standard_normal((2, 3, 9, 20)).astype(dtype), rng.standard_normal((4, 3, 3, 5)).astype(dtype)
+    w[1, 2, 0, 4] = value
+    dout = cpu.conv_forward(x, np.ones_like(w), np.zeros(4, dtype), stride, (1, 2))
+    dx = cpu.conv_backward(dout, x, w, stride, (1, 2))[0]
+    with np.errstate(invalid="ignore"):
+        expected = plain.conv_backward(*(a.astype(np.float64) for a in (dout, x, w)), stride, (1, 2))[0]
+    assert 0 < np.isfinite(expected).sum() < expected.size
+    np.testing.assert_array_equal(np.isnan(dx), np.isnan(expected))
+    np.testing.assert_array_equal(np.isinf(dx), np.isinf(expected))
+    finite = np.isfinite(expected)
+    assert_close(dx[finite], expected[finite], 60)

@@ -2,12 +2,14 @@
 
 import subprocess
 import sys
+import weakref
 
 import numpy as np
 import pytest
 
 from gconv import fast_layers, layer_utils, layers
 from gconv.backends.cpu import kernels
+from gconv.solver import Solver
 
 try:
     import resource
@@ -88,6 +90,42 @@ def test_a_device_without_memory_is_named_too(monkeypatch):
     )
     with pytest.raises(MemoryError, match=text):
         fast_layers.conv_forward_fast(*(__import__("gconv").get_backend().asarray(a) for a in arrays), CONV)
+
+
+class Held:
+    """Stands for an array that a layer had made."""
+
+
+def test_a_failure_that_is_kept_keeps_no_arrays():
+    held = []
+
+    class Model:
+        def __init__(self):
+            self.params = {"W": np.zeros(3)}
+
+        def layer(self):
+            array = Held()
+            held.append(weakref.ref(array))
+            raise MemoryError("none left")
+
+        def loss(self, X, y=None):
+            array = Held()
+            held.append(weakref.ref(array))
+            try:
+                self.layer()
+            except MemoryError as error:
+                raise MemoryError("named") from error
+
+    data = {
+        name: np.zeros(4, int) if name[0] == "y" else np.zeros((4, 3))
+        for name in ("X_train", "y_train", "X_val", "y_val")
+    }
+    solver = Solver(Model(), data, batch_size=2, num_epochs=1, verbose=False)
+    with pytest.raises(MemoryError, match="no memory with batch_size=2: named"):
+        solver.train()
+    assert isinstance(solver.failure, MemoryError)
+    assert len(held) == 2
+    assert [reference() for reference in held] == [None, None]
 
 
 def huge(*shape):
