@@ -31,13 +31,17 @@ def work(seed):
     return out, *conv_relu_pool_backward(out, cache)
 
 
-def test_64_concurrent_calls_from_16_threads_give_the_serial_results():
-    serial = [work(seed) for seed in range(64)]
+def assert_the_same_in_16_threads(work, count):
+    serial = [work(seed) for seed in range(count)]
     with ThreadPoolExecutor(16) as pool:
-        concurrent = list(pool.map(work, range(64)))
+        concurrent = list(pool.map(work, range(count)))
     for one, other in zip(serial, concurrent, strict=True):
         for a, b in zip(one, other, strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+def test_64_concurrent_calls_from_16_threads_give_the_serial_results():
+    assert_the_same_in_16_threads(work, 64)
 
 
 def train(seed):
@@ -51,12 +55,7 @@ def train(seed):
 
 
 def test_16_trainings_at_once_end_as_one_by_one():
-    serial = [train(seed) for seed in range(16)]
-    with ThreadPoolExecutor(16) as pool:
-        concurrent = list(pool.map(train, range(16)))
-    for one, other in zip(serial, concurrent, strict=True):
-        for a, b in zip(one, other, strict=True):
-            np.testing.assert_array_equal(a, b)
+    assert_the_same_in_16_threads(train, 16)
 
 
 def test_threads_with_backends_of_their_own():
