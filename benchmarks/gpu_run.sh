@@ -33,8 +33,8 @@ part environment 60 bash -c "
 
 export GCONV_BACKEND=gpu
 suite="$python -m pytest -q -p no:cacheprovider -c $root/pyproject.toml --rootdir $root"
-part tests 170 bash -c "cd '$out' && $suite --durations=15 --ignore '$root/tests/test_faults.py' \
-    --ignore '$root/tests/test_hostile_files.py' '$root/tests'"
+part tests 170 bash -c "cd '$out' && $suite --durations=15 --ignore '$root/tests/training/test_faults.py' \
+    --ignore '$root/tests/files/test_hostile_files.py' '$root/tests'"
 tests=$?
 
 small="test_same_bits_every_time or test_gradients or test_train_test or test_every_parameter or both_ways"

@@ -32,7 +32,7 @@ _adopt_kernels_beside_the_package()
 from gconv import fast_layers, gradient_check, im2col, layer_utils, layers, optim
 from gconv.backends import BackendUnavailableError, available_backends, get_backend, use_backend, warmup
 from gconv.backends.exchange import from_dlpack
-from gconv.threads import get_num_threads, set_num_threads
+from gconv.backends.threads import get_num_threads, set_num_threads
 
 __all__ = [
     "BackendUnavailableError",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from gconv._checks import common_dtype
 from gconv._typing import Array
 from gconv.backends import Backend, array_kind, backend_of_kind, get_backend, known_kind
-from gconv.shapes import common_dtype
 
 __all__ = ["backend_of", "prepare"]
 

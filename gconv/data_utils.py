@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from gconv._checks import positive_int
 from gconv._typing import Array
 from gconv.datasets.batch_file import read_batch
 from gconv.datasets.cifar10_files import BATCHES, TEST_BATCH, find_cifar10
 from gconv.datasets.small import get_digits_data, make_synthetic_data
-from gconv.shapes import positive_int
 
 __all__ = [
     "CIFAR10_CLASSES",

@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 from gconv._arguments import prepare
+from gconv._checks import ConvShape, PoolShape, check_shape, conv_shape, pool_shape
 from gconv._memory import names_memory_errors
 from gconv._typing import Array
 from gconv.backends import Backend
 from gconv.backends.base import argmax_dtype
-from gconv.shapes import ConvShape, PoolShape, check_shape, conv_shape, pool_shape
 
 __all__ = [
     "conv_backward_fast",

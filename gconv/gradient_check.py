@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from gconv._arguments import backend_of
+from gconv._checks import check_shape, common_dtype, positive_int, real_number
 from gconv._typing import Array
 from gconv.backends import array_kind
-from gconv.shapes import check_shape, common_dtype, positive_int, real_number
 
 __all__ = ["eval_numerical_gradient", "eval_numerical_gradient_array", "grad_check_sparse", "rel_error"]
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from gconv._arguments import prepare
+from gconv._checks import check_shape, int_pair, output_size, positive_int
 from gconv._memory import names_memory_errors
 from gconv._typing import Array
-from gconv.shapes import check_shape, int_pair, output_size, positive_int
 
 __all__ = ["col2im_indices", "get_im2col_indices", "im2col_indices"]
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from gconv._arguments import prepare
+from gconv._checks import ConvShape, PoolShape, check_shape, conv_shape, pool_shape
 from gconv._memory import names_memory_errors
 from gconv._typing import Array
 from gconv.fast_layers import (
@@ -28,7 +29,6 @@ from gconv.layers import (
 )
 from gconv.layers.affine import affine_activation
 from gconv.layers.batchnorm import batchnorm_activation
-from gconv.shapes import ConvShape, PoolShape, check_shape, conv_shape, pool_shape
 
 __all__ = [
     "affine_bn_relu_backward",

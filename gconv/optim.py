@@ -14,10 +14,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from gconv._arguments import backend_of
+from gconv._checks import check_shape, common_dtype, positive_int, real_number
 from gconv._typing import Array
 from gconv.backends import Backend
 from gconv.backends.base import adam_scalars
-from gconv.shapes import check_shape, common_dtype, positive_int, real_number
 
 __all__ = ["adam", "adamw", "nesterov_momentum", "rmsprop", "sgd", "sgd_momentum"]
 

@@ -10,14 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from gconv._checks import one_of, positive_int, real_number
 from gconv._memory import free_frames
+from gconv._progress import Progress
 from gconv._typing import Array
-from gconv.augmentation import Augment
-from gconv.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
-from gconv.files import warn_if_unwritten
+from gconv.files import checkpoint_path, load_checkpoint, save_checkpoint, warn_if_unwritten
 from gconv.optim import LEARNING_RATES
-from gconv.progress import Progress
-from gconv.shapes import one_of, positive_int, real_number
 from gconv.solver_arguments import check_augment, check_model, check_optim, optional_count, samples
 from gconv.solver_best import BestWeights
 from gconv.solver_callbacks import Hooks
@@ -25,6 +23,7 @@ from gconv.solver_draws import Draws, Minibatch
 from gconv.solver_evaluation import Evaluation
 from gconv.solver_state import alone, capture, refuse_foreign_checkpoints, restore, resume_newest
 from gconv.solver_steps import HostSteps, Steps, TwoArrays, model_backend
+from gconv.training.augmentation import Augment
 
 __all__ = ["Solver"]
 
@@ -72,9 +71,9 @@ class Solver(BestWeights, Evaluation):
     progress : bool
         Show a bar on a terminal or in a notebook; never in a file.
     callbacks : sequence of objects
-        Those of gconv.callbacks, and any object with a method of gconv.callbacks.Callback: early stopping, time
-        limit, learning-rate schedules, gradient clipping, logs, checkpoints.
-    augment : gconv.augmentation.Augment, optional
+        Those of gconv.training.callbacks, and any object with a method of its Callback: early stopping, time limit,
+        learning-rate schedules, gradient clipping, logs, checkpoints.
+    augment : gconv.training.augmentation.Augment, optional
         Random changes of the images of each minibatch: mirrored, shifted, a square cleared.
     graph : {"auto", True, False}
         On a GPU, capture a step as a CUDA graph and replay it, with the same results to the bit. "auto" does so for

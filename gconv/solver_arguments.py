@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from gconv._checks import param, positive_int
 from gconv._typing import Array
-from gconv.augmentation import Augment
 from gconv.backends import array_kind
 from gconv.optim import HYPERPARAMETERS, UPDATE_RULES
-from gconv.shapes import param, positive_int
+from gconv.training.augmentation import Augment
 
 __all__ = ["check_augment", "check_model", "check_optim", "optional_count", "samples"]
 
@@ -59,6 +59,6 @@ def check_augment(augment: Any, X: Array) -> None:
     if augment is None:
         return
     if not isinstance(augment, Augment):
-        raise TypeError(f"Solver: augment must be a gconv.augmentation.Augment; got {type(augment).__name__}")
+        raise TypeError(f"Solver: augment must be a gconv.training.augmentation.Augment; got {type(augment).__name__}")
     if X.ndim != 4:
         raise ValueError(f"Solver: augment needs data['X_train'] of images (N, C, H, W); got shape {tuple(X.shape)}")

@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from gconv._checks import real_number
 from gconv._typing import Array
-from gconv.callbacks.protocol import EVENTS, Callback
-from gconv.shapes import real_number
+from gconv.training.callbacks.protocol import EVENTS, Callback
 
 if TYPE_CHECKING:
     from gconv.solver import Solver

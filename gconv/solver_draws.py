@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gconv._typing import Array
-from gconv.augmentation import Augment
+from gconv.training.augmentation import Augment
 
 __all__ = ["Draws", "Minibatch"]
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gconv._arguments import backend_of
+from gconv._checks import check_shape, positive_int, real_number
 from gconv._typing import Array
 from gconv.backends import Backend, array_kind
-from gconv.metrics import predict, scores
-from gconv.shapes import check_shape, positive_int, real_number
+from gconv.results.metrics import predict, scores
 from gconv.solver_draws import Draws
 from gconv.solver_steps import model_backend
 

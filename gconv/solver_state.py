@@ -12,8 +12,7 @@ import numpy as np
 
 from gconv._typing import Array
 from gconv.backends import get_backend
-from gconv.checkpoint import CheckpointError, list_checkpoints, load_checkpoint
-from gconv.files import locked, remove_unfinished
+from gconv.files import CheckpointError, list_checkpoints, load_checkpoint, locked, remove_unfinished
 from gconv.solver_draws import Minibatch
 from gconv.solver_state_checks import HISTORIES, check_state, group
 from gconv.solver_steps import model_backend

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gconv._typing import Array
-from gconv.checkpoint import CheckpointError
+from gconv.files import CheckpointError
 from gconv.optim import check_config
 
 if TYPE_CHECKING:

@@ -21,11 +21,11 @@ import numpy as np
 sys.path[:] = [place for place in sys.path if Path(place).resolve() != Path(__file__).resolve().parents[1]]
 
 from gconv import fast_layers, im2col, layer_utils, layers, optim
-from gconv.callbacks import CSVLog, JSONLinesLog, LastCheckpoint
-from gconv.checkpoint import list_checkpoints, load_checkpoint
 from gconv.classifiers import FullyConnectedNet, ThreeLayerConvNet, TwoLayerNet
 from gconv.data_utils import get_CIFAR10_data, make_synthetic_data
+from gconv.files import list_checkpoints, load_checkpoint
 from gconv.solver import Solver
+from gconv.training.callbacks import CSVLog, JSONLinesLog, LastCheckpoint
 
 ALLOWED = 0.02
 # Of a step's loss: a float and its place in the list, and while a checkpoint is written 8 bytes in an array and the file.

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gconv._checks import conv_shape, pool_shape
 from gconv.backends.naive import NaiveBackend
-from gconv.shapes import conv_shape, pool_shape
 
 loops = NaiveBackend()
 

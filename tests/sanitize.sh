@@ -49,5 +49,5 @@ python -c "
 from gconv.backends.cpu import kernels
 assert kernels, 'the kernels were not built'
 assert kernels.__file__.startswith('$work/site/'), kernels.__file__"
-[ $# -gt 0 ] || set -- -q tests/test_kernels.py tests/test_concurrency.py tests/test_random_cases.py
+[ $# -gt 0 ] || set -- -q tests/backends/test_kernels.py tests/backends/test_concurrency.py tests/test_random_cases.py
 python -m pytest -p no:cacheprovider -p no:faulthandler -s "$@"

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_cli import COMMAND
+from command_line import COMMAND
 
 import gconv
 

@@ -11,7 +11,7 @@ from gconv.classifiers import FullyConnectedNet, ThreeLayerConvNet, TwoLayerNet
 from gconv.data_utils import make_synthetic_data
 from gconv.fast_layers import conv_backward_fast, conv_forward_fast
 from gconv.layers import relu_forward
-from gconv.onnx_export import export_onnx
+from gconv.results.onnx_export import export_onnx
 from gconv.solver import Solver
 
 MODELS = {

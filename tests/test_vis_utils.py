@@ -5,7 +5,7 @@ import pytest
 
 from gconv.classifiers import TwoLayerNet
 from gconv.data_utils import make_synthetic_data
-from gconv.metrics import accuracy, confusion_matrix, precision, recall
+from gconv.results.metrics import accuracy, confusion_matrix, precision, recall
 from gconv.solver import Solver
 from gconv.vis_utils import (
     plot_confusion,

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from gconv._checks import output_size
 from gconv._typing import Array, Pair
 from gconv.backends.base import Arrays, Backend, adam_scalars, argmax_dtype
 from gconv.backends.numpy_arrays import NumpyArrays
-from gconv.shapes import output_size
-from gconv.threads import get_num_threads, one_thread_after_fork, short_waits
+from gconv.backends.threads import get_num_threads, one_thread_after_fork, short_waits
 
 kernels: Any = None
 try:

@@ -7,12 +7,12 @@ import threading
 
 import cupy
 
+from gconv._checks import output_size
 from gconv._typing import Array, Pair
 from gconv.backends.base import Backend, argmax_dtype
 from gconv.backends.cuda_module import launch
 from gconv.backends.gpu_memory import names_memory
 from gconv.backends.gpu_plan import COLUMN_BYTES, Plan, blocks_for, plan_product, unrolls_columns
-from gconv.shapes import output_size
 
 __all__ = ["BLOCK", "GpuConvolution", "capture", "ready"]
 

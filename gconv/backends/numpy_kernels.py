@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from gconv._checks import output_size
 from gconv._typing import Array, Pair
-from gconv.shapes import output_size
 
 __all__ = ["col2im_add", "im2col_into", "max_pool_backward_add", "max_pool_forward_into"]
 

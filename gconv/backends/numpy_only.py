@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from gconv._checks import output_size
 from gconv._typing import Array, Pair
 from gconv.backends import numpy_kernels as kernels
 from gconv.backends.base import Backend, argmax_dtype
 from gconv.backends.numpy_arrays import NumpyArrays
-from gconv.shapes import output_size
 
 __all__ = ["NumpyBackend"]
 

@@ -13,13 +13,13 @@ import numpy as np
 
 from gconv import __version__, fast_layers
 from gconv.backends import get_backend
+from gconv.backends.threads import get_num_threads
 from gconv.benchmarking.shapes import BATCHES, CONVOLUTIONS, POOLED, SEED, Convolution
 from gconv.classifiers import ThreeLayerConvNet
 from gconv.layer_utils import conv_relu_pool_backward, conv_relu_pool_forward
 from gconv.layers import softmax_loss, spatial_batchnorm_backward, spatial_batchnorm_forward
 from gconv.optim import update_all
 from gconv.solver import Solver
-from gconv.threads import get_num_threads
 
 __all__ = ["prepare", "rows", "synchronize", "versions"]
 

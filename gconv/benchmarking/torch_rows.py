@@ -10,8 +10,8 @@ from typing import Any
 import torch
 import torch.nn.functional as functional
 
+from gconv.backends.threads import get_num_threads
 from gconv.benchmarking.shapes import BATCHES, CONVOLUTIONS, POOLED, SEED, Convolution
-from gconv.threads import get_num_threads
 
 __all__ = ["prepare", "rows", "synchronize", "versions"]
 

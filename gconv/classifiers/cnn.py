@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from gconv._arguments import backend_of
+from gconv._checks import output_size, positive_int, real_number
 from gconv._typing import Array
 from gconv.classifiers.parameters import Weights, add_l2, float_dtype
 from gconv.classifiers.state_dict import WEIGHT_AND_BIAS, StateDict
@@ -17,7 +18,6 @@ from gconv.layer_utils import (
     conv_relu_pool_forward,
 )
 from gconv.layers import affine_backward, affine_forward, softmax_loss
-from gconv.shapes import output_size, positive_int, real_number
 
 __all__ = ["ThreeLayerConvNet"]
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from gconv._arguments import backend_of
+from gconv._checks import one_of, positive_int, real_number
 from gconv._typing import Array
 from gconv.backends import get_backend
 from gconv.classifiers.parameters import Weights, add_l2, float_dtype
@@ -26,7 +27,6 @@ from gconv.layers import (
     relu_forward,
     softmax_loss,
 )
-from gconv.shapes import one_of, positive_int, real_number
 
 __all__ = ["FullyConnectedNet", "TwoLayerNet"]
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import click
 
 from gconv.backends import NAMES, get_backend, use_backend
-from gconv.checkpoint import CheckpointError, load_checkpoint
 from gconv.classifiers import model_from_config
 from gconv.cli.source import load_data
 from gconv.cli.stored import read_stored
 from gconv.cli.summary import evaluated
+from gconv.files import CheckpointError, load_checkpoint
 from gconv.solver_state_checks import group
 
 __all__ = ["evaluate"]

@@ -10,9 +10,9 @@ from gconv import __version__
 from gconv.backends import NAMES, get_backend, unavailable_reason
 from gconv.backends.cpu import kernels
 from gconv.backends.gpu_diagnosis import describe_gpu
+from gconv.backends.threads import get_num_threads
 from gconv.datasets.cifar10_files import find_cifar10
-from gconv.environment import package_version
-from gconv.threads import get_num_threads
+from gconv.results.environment import package_version
 
 __all__ = ["info"]
 

@@ -9,8 +9,12 @@ from typing import Any, TypeVar
 import click
 import numpy as np
 
-from gconv.augmentation import Augment
-from gconv.callbacks import (
+from gconv.classifiers import ThreeLayerConvNet
+from gconv.cli.source import DataSet
+from gconv.optim import UPDATE_RULES
+from gconv.solver import Solver
+from gconv.training.augmentation import Augment
+from gconv.training.callbacks import (
     ClipGradients,
     CosineSchedule,
     EarlyStopping,
@@ -20,10 +24,6 @@ from gconv.callbacks import (
     TimeLimit,
     WarmUp,
 )
-from gconv.classifiers import ThreeLayerConvNet
-from gconv.cli.source import DataSet
-from gconv.optim import UPDATE_RULES
-from gconv.solver import Solver
 
 __all__ = ["DEFAULTS", "OPTIONS", "build", "data_option", "training_options", "with_defaults"]
 

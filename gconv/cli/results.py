@@ -10,16 +10,15 @@ from typing import Any
 import click
 
 from gconv.backends import get_backend
-from gconv.callbacks.logs import rows
-from gconv.checkpoint import save_checkpoint
 from gconv.cli.source import DataSet
 from gconv.cli.summary import Evaluated, evaluated
-from gconv.environment import environment
-from gconv.files import write_atomically
-from gconv.metrics import most_confused, precision, recall
-from gconv.report import Report
+from gconv.files import save_checkpoint, write_atomically
+from gconv.results.environment import environment
+from gconv.results.metrics import most_confused, precision, recall
+from gconv.results.plots import plot_confusion, plot_filters, plot_history, plot_mistakes
+from gconv.results.report import Report
 from gconv.solver import Solver
-from gconv.vis_utils import plot_confusion, plot_filters, plot_history, plot_mistakes
+from gconv.training.callbacks.logs import rows
 
 __all__ = ["write_results"]
 

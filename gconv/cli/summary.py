@@ -9,7 +9,7 @@ import click
 
 from gconv._typing import Array
 from gconv.cli.source import DataSet
-from gconv.metrics import accuracy, confusion_matrix, predict, recall, scores
+from gconv.results.metrics import accuracy, confusion_matrix, predict, recall, scores
 
 __all__ = ["Evaluated", "evaluated"]
 

@@ -13,16 +13,15 @@ from typing import Any
 
 import click
 
+from gconv._progress import Progress
 from gconv.backends import NAMES, get_backend, use_backend
-from gconv.callbacks import LastCheckpoint
-from gconv.checkpoint import save_checkpoint
 from gconv.cli.options import OPTIONS, build, data_option, with_defaults
 from gconv.cli.signals import exit_code
 from gconv.cli.source import DataSet, load_data
 from gconv.cli.stored import read_stored
-from gconv.cli.sweep_plot import plot_sweep
-from gconv.files import locked, remove_unfinished, write_atomically
-from gconv.progress import Progress
+from gconv.files import locked, remove_unfinished, save_checkpoint, write_atomically
+from gconv.results.sweep_plot import plot_sweep
+from gconv.training.callbacks import LastCheckpoint
 
 __all__ = ["sweep"]
 

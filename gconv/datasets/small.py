@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from gconv._checks import positive_int, real_number
 from gconv._typing import Array
-from gconv.shapes import positive_int, real_number
 
 __all__ = ["get_digits_data", "make_synthetic_data"]
 

@@ -6,9 +6,9 @@ import math
 from typing import Any
 
 from gconv._arguments import prepare
+from gconv._checks import check_ndim, check_shape
 from gconv._memory import names_memory_errors
 from gconv._typing import Array
-from gconv.shapes import check_ndim, check_shape
 
 __all__ = ["affine_backward", "affine_forward", "fc_backward", "fc_forward", "relu_backward", "relu_forward"]
 

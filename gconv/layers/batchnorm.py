@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from gconv._arguments import prepare
+from gconv._checks import check_ndim, check_shape, one_of, param, real_number
 from gconv._memory import names_memory_errors
 from gconv._typing import Array
-from gconv.shapes import check_ndim, check_shape, one_of, param, real_number
 
 __all__ = [
     "batchnorm_backward",

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from gconv._arguments import prepare
+from gconv._checks import check_shape, one_of, param, real_number
 from gconv._memory import names_memory_errors
 from gconv._typing import Array
-from gconv.shapes import check_shape, one_of, param, real_number
 
 __all__ = ["dropout_backward", "dropout_forward"]
 

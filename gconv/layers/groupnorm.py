@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from gconv._arguments import prepare
+from gconv._checks import check_ndim, check_shape, positive_int, real_number
 from gconv._memory import names_memory_errors
 from gconv._typing import Array
-from gconv.shapes import check_ndim, check_shape, positive_int, real_number
 
 __all__ = ["layernorm_backward", "layernorm_forward", "spatial_groupnorm_backward", "spatial_groupnorm_forward"]
 

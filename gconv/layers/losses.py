@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from gconv._arguments import backend_of
+from gconv._checks import check_labels, common_dtype
 from gconv._memory import names_memory_errors
 from gconv._typing import Array
 from gconv.backends import Backend
-from gconv.shapes import check_labels, common_dtype
 
 __all__ = ["softmax_loss", "svm_loss"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from gconv._arguments import prepare as prepare_any
+from gconv._checks import check_shape, conv_shape, pool_shape
 from gconv._memory import names_memory_errors
 from gconv._typing import Array
 from gconv.backends.naive import NaiveBackend
-from gconv.shapes import check_shape, conv_shape, pool_shape
 
 __all__ = ["conv_backward_naive", "conv_forward_naive", "max_pool_backward_naive", "max_pool_forward_naive"]
 

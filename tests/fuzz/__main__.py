@@ -142,7 +142,7 @@ def check(seed, number, ways):
     wide = case.arrays if spoilt else [a.astype(np.float64) if a.dtype.kind == "f" else a for a in case.arrays]
     with ways.use("loops"):
         expected = outcome(case, wide, gradient)
-    gconv.threads._num_threads = draw.of((1, 2, 3))
+    gconv.backends.threads._num_threads = draw.of((1, 2, 3))
     cpu.VALUES_FOR_THREADS, cpu.LARGE_BYTES = draw.of(((1 << 17, 1 << 16), (1, 1)))
     for name in ways.names:
         if name == "gpu" and any(a.dtype == object for a in case.arrays):

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 import gconv
-from gconv.augmentation import Augment
-from gconv.callbacks import ClipGradients, CosineSchedule, OneCycleSchedule, ReduceOnPlateau, WarmUp
 from gconv.classifiers import FullyConnectedNet, ThreeLayerConvNet, TwoLayerNet
 from gconv.data_utils import make_synthetic_data
-from gconv.metrics import predict
+from gconv.results.metrics import predict
 from gconv.solver import Solver
 from gconv.solver_graph import StepGraphs
+from gconv.training.augmentation import Augment
+from gconv.training.callbacks import ClipGradients, CosineSchedule, OneCycleSchedule, ReduceOnPlateau, WarmUp
 
 DATA = make_synthetic_data()
 MODELS = {

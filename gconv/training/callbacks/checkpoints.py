@@ -1,0 +1,72 @@
+"""Checkpoints under one name each, beside the Solver's one an epoch.
+
+One that can't be written is a warning: the file before it stays, and training goes on.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from gconv._checks import positive_int
+from gconv.files import warn_if_unwritten
+from gconv.training.callbacks.protocol import Callback
+
+if TYPE_CHECKING:
+    from gconv.solver import Solver
+
+__all__ = ["BestCheckpoint", "LastCheckpoint"]
+
+
+class BestCheckpoint(Callback):
+    """Writes a checkpoint whenever the validation accuracy is the best so far.
+
+    Parameters
+    ----------
+    path : path
+        The one file, written over. ``solver.resume(path)`` goes on from it.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = path
+
+    def on_eval(self, solver: Solver) -> None:
+        """Write the file if the check that was just made is the best."""
+        *before, latest = solver.val_acc_history
+        if all(latest > accuracy for accuracy in before):
+            with warn_if_unwritten(f"the checkpoint {self._path}"):
+                solver.save(self._path)
+
+
+class LastCheckpoint(Callback):
+    """Writes a checkpoint after an epoch, and at the end.
+
+    An interrupted training ends without: its state may be in the middle of a step.
+
+    Parameters
+    ----------
+    path : path
+        The one file, written over. ``solver.resume(path)`` goes on from it, also from the middle of an epoch.
+    every : int
+        Of so many epochs one is written.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For ``every`` below 1.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], every: int = 1) -> None:
+        self._path, self._every = path, positive_int("LastCheckpoint", "every", every)
+
+    def on_epoch(self, solver: Solver) -> None:
+        """Write the file."""
+        if solver.epoch % self._every == 0:
+            with warn_if_unwritten(f"the checkpoint {self._path}"):
+                solver.save(self._path)
+
+    def on_end(self, solver: Solver) -> None:
+        """Write the file."""
+        if solver.failure is None:
+            with warn_if_unwritten(f"the checkpoint {self._path}"):
+                solver.save(self._path)
