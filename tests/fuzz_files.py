@@ -18,14 +18,15 @@ import numpy as np
 sys.path[:] = [place for place in sys.path if Path(place).resolve() != Path(__file__).resolve().parents[1]]
 
 with atheris.instrument_imports(include=["gconv", "pickletools"]):
+
     import gconv.files as checkpoints
     from gconv.classifiers import FullyConnectedNet, model_from_config
     from gconv.data_utils import make_synthetic_data
     from gconv.datasets.batch_file import read_batch
     from gconv.solver import Solver
-    from gconv.solver_state import capture, restore
 
 from .cifar_files import batch_bytes
+from .run_state import capture, restore
 
 WORK = Path(tempfile.mkdtemp(prefix="gconv-fuzz-"))
 

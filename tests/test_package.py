@@ -72,7 +72,18 @@ LAYERS = [
         "solver",
         *(
             f"solver_{n}"
-            for n in "arguments best callbacks device draws evaluation graph state state_checks steps".split()
+            for n in [
+                "arguments",
+                "best",
+                "callbacks",
+                "device",
+                "draws",
+                "evaluation",
+                "graph",
+                "state",
+                "state_checks",
+                "steps",
+            ]
         ),
     ),
     ("benchmarking",),

@@ -12,7 +12,7 @@ from gconv.cli.source import load_data
 from gconv.cli.stored import read_stored
 from gconv.cli.summary import evaluated
 from gconv.files import CheckpointError, load_checkpoint
-from gconv.solver_state_checks import group
+from gconv.training.snapshots import group
 
 __all__ = ["evaluate"]
 

@@ -60,7 +60,7 @@ def _report(solver: Solver, data: DataSet, config: dict[str, Any], found: Evalua
         strict=True,
     )
     columns = ["iteration", "epoch", "loss", "train_acc", "val_acc", "learning_rate"]
-    checks = [[record[name] for name in columns] for record in rows(solver)]
+    checks = [[record[name] for name in columns] for record in rows(solver.run)]
     ended = solver.stopped or ("interrupted" if solver.failure is not None else "all epochs done")
     Report(
         title=f"ThreeLayerConvNet on {config['data']}",

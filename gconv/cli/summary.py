@@ -9,7 +9,8 @@ import click
 
 from gconv._typing import Array
 from gconv.cli.source import DataSet
-from gconv.results.metrics import accuracy, confusion_matrix, predict, recall, scores
+from gconv.results.metrics import accuracy, confusion_matrix, recall
+from gconv.training.evaluation import predict, scores
 
 __all__ = ["Evaluated", "evaluated"]
 

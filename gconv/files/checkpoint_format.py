@@ -77,7 +77,7 @@ def save_checkpoint(path: str | os.PathLike[str], arrays: dict[str, Array], desc
         raise ValueError(
             f"save_checkpoint: description must have at most {LARGEST_DESCRIPTION} characters as JSON; got {len(text)}"
         )
-    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     metadata = {"gconv": text, "sha256": _digest(text, contiguous)}
     write_atomically(path, save(contiguous, metadata=metadata))
 
@@ -135,7 +135,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dic
 def _digest(text: str, arrays: dict[str, Array]) -> str:
     digest = hashlib.sha256(text.encode())
     for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
+        array = np.asarray(arrays[name], order="C")
         digest.update(f"{name} {arrays[name].dtype.str} {arrays[name].shape}".encode())
         digest.update(array.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()

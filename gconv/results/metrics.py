@@ -3,40 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from gconv._checks import check_labels, check_shape, positive_int
 from gconv._typing import Array
-from gconv.backends import get_backend
 
-__all__ = ["accuracy", "confusion_matrix", "most_confused", "precision", "predict", "recall", "scores"]
-
-
-def scores(model: Any, X: Array, batch_size: int = 100) -> Array:
-    """Return a model's scores of all samples, (N, num_classes), as a NumPy array.
-
-    Parameters
-    ----------
-    model : object
-        Its ``loss(X)`` returns scores.
-    X : array
-        Samples along the first axis, of either array module.
-    batch_size : int
-        Samples a call of the model.
-    """
-    size = positive_int("scores", "batch_size", batch_size)
-    backend = get_backend(*model.params.values()) if getattr(model, "params", None) else get_backend(X)
-    parts = [
-        backend.to_numpy(model.loss(backend.asarray(X[start : start + size]))) for start in range(0, len(X) or 1, size)
-    ]
-    return np.concatenate(parts)
-
-
-def predict(model: Any, X: Array, batch_size: int = 100) -> Array:
-    """Return the class of the highest score for each sample, int64 (N,), as a NumPy array."""
-    return scores(model, X, batch_size).argmax(axis=1)
+__all__ = ["accuracy", "confusion_matrix", "most_confused", "precision", "recall"]
 
 
 def accuracy(y: Array, y_pred: Array) -> float:

@@ -207,7 +207,7 @@ class _RawModule:
         return _Function(self.compile().get_function(name))
 
 
-UFUNCS = "add subtract multiply divide exp log sqrt maximum minimum abs where"
+UFUNCS = "add subtract multiply divide exp log sqrt maximum minimum abs where isfinite"
 REDUCTIONS = "sum mean max min argmax take_along_axis pad tensordot"
 CUBLAS = "matmul dot vdot tensordot"
 CREATIONS = "zeros ones full arange"

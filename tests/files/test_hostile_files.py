@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cifar_files import batch_bytes, write_folder
+from run_state import capture, restore
 
 from gconv.backends import get_backend
 from gconv.classifiers import FullyConnectedNet, ThreeLayerConvNet, TwoLayerNet, model_from_config
@@ -25,7 +26,6 @@ from gconv.datasets import archive
 from gconv.datasets.batch_file import read_batch
 from gconv.files import CheckpointError, list_checkpoints, load_checkpoint, save_checkpoint
 from gconv.solver import Solver
-from gconv.solver_state import capture, restore
 
 IMAGES = np.zeros((2, 3, 32, 32), np.uint8)
 GOOD = batch_bytes(IMAGES, [1, 2])
@@ -121,8 +121,8 @@ class TestCheckpoint:
         ],
     )
     def test_absurd_descriptions(self, tmp_path, text, monkeypatch):
-        monkeypatch.setattr("gconv.files.json.dumps", lambda _: text)
-        monkeypatch.setattr("gconv.files.LARGEST_DESCRIPTION", 1 << 30)
+        monkeypatch.setattr("gconv.files.checkpoint_format.json.dumps", lambda _: text)
+        monkeypatch.setattr("gconv.files.checkpoint_format.LARGEST_DESCRIPTION", 1 << 30)
         save_checkpoint(tmp_path / "x.safetensors", {"w": np.ones(2)}, {})
         monkeypatch.undo()
         with pytest.raises(CheckpointError, match=r"x\.safetensors"):

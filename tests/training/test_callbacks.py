@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from run_state import last
 
 from gconv.classifiers import TwoLayerNet
 from gconv.data_utils import make_synthetic_data
@@ -277,7 +278,7 @@ def test_a_rate_of_0_keeps_the_weights(backend, data):
 
     solver = make_solver(data, callbacks=[StepSchedule(1, 0.0), Keep()], update_rule="sgd", num_epochs=1)
     solver.train()
-    for name, w in solver._last.items():
+    for name, w in last(solver).items():
         np.testing.assert_array_equal(backend.to_numpy(w), first[name])
 
 
@@ -402,8 +403,8 @@ def test_a_training_resumes_from_the_middle_of_an_epoch_to_the_bit(backend, data
     resumed.resume(tmp_path / "middle.safetensors")
     assert resumed.loss_history == alone.loss_history
     assert resumed.val_acc_history == alone.val_acc_history
-    for name, w in alone._last.items():
-        np.testing.assert_array_equal(backend.to_numpy(w), backend.to_numpy(resumed._last[name]))
+    for name, w in last(alone).items():
+        np.testing.assert_array_equal(backend.to_numpy(w), backend.to_numpy(last(resumed)[name]))
 
 
 def test_the_last_checkpoint_is_one_file_that_goes_on(data, tmp_path):

@@ -71,7 +71,7 @@ class TestDisk:
                 file = real(handle, mode)
                 return file if len(written) <= count else Full(file)
 
-            monkeypatch.setattr("gconv.files.os.fdopen", fdopen)
+            monkeypatch.setattr("gconv.files.atomic.os.fdopen", fdopen)
 
         return arrange
 
@@ -140,7 +140,7 @@ class TestDisk:
         def mkstemp(**_):
             raise PermissionError(errno.EACCES, "Permission denied")
 
-        monkeypatch.setattr("gconv.files.tempfile.mkstemp", mkstemp)
+        monkeypatch.setattr("gconv.files.atomic.tempfile.mkstemp", mkstemp)
         solver = make_solver(tmp_path)
         with pytest.warns(RuntimeWarning, match="Permission denied"):
             solver.train()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import run_state
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -156,7 +157,7 @@ class AnyOrder(RuleBasedStateMachine):
         if self.name != "norm" or self.exact_checks:
             np.testing.assert_allclose(solver.loss_history, losses[: solver.iteration], **tolerance)
             if solver.iteration % BATCHES == 0 and solver.epoch:
-                last = solver._last or solver.model.params
+                last = run_state.last(solver)
                 for name, w in snapshots[solver.epoch].items():
                     np.testing.assert_allclose(last[name], w, rtol=tolerance["rtol"], atol=tolerance["rtol"])
             found = dict(zip(solver.eval_iterations, solver.val_acc_history, strict=True))

@@ -13,7 +13,7 @@ from gconv.files import warn_if_unwritten
 from gconv.training.callbacks.protocol import Callback
 
 if TYPE_CHECKING:
-    from gconv.solver import Solver
+    from gconv.training.run import Run
 
 __all__ = ["BestCheckpoint", "LastCheckpoint"]
 
@@ -27,21 +27,23 @@ class BestCheckpoint(Callback):
         The one file, written over. ``solver.resume(path)`` goes on from it.
     """
 
+    needs_validation = True
+
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = path
 
-    def on_eval(self, solver: Solver) -> None:
+    def on_eval(self, run: Run) -> None:
         """Write the file if the check that was just made is the best."""
-        *before, latest = solver.val_acc_history
+        *before, latest = run.val_acc_history
         if all(latest > accuracy for accuracy in before):
             with warn_if_unwritten(f"the checkpoint {self._path}"):
-                solver.save(self._path)
+                run.save(self._path)
 
 
 class LastCheckpoint(Callback):
     """Writes a checkpoint after an epoch, and at the end.
 
-    An interrupted training ends without: its state may be in the middle of a step.
+    A training that ends with an exception ends without.
 
     Parameters
     ----------
@@ -59,14 +61,14 @@ class LastCheckpoint(Callback):
     def __init__(self, path: str | os.PathLike[str], every: int = 1) -> None:
         self._path, self._every = path, positive_int("LastCheckpoint", "every", every)
 
-    def on_epoch(self, solver: Solver) -> None:
+    def on_epoch(self, run: Run) -> None:
         """Write the file."""
-        if solver.epoch % self._every == 0:
+        if run.epoch % self._every == 0:
             with warn_if_unwritten(f"the checkpoint {self._path}"):
-                solver.save(self._path)
+                run.save(self._path)
 
-    def on_end(self, solver: Solver) -> None:
+    def on_end(self, run: Run) -> None:
         """Write the file."""
-        if solver.failure is None:
+        if run.failure is None:
             with warn_if_unwritten(f"the checkpoint {self._path}"):
-                solver.save(self._path)
+                run.save(self._path)

@@ -11,7 +11,7 @@ from gconv.backends import get_backend
 from gconv.training.callbacks.protocol import Callback
 
 if TYPE_CHECKING:
-    from gconv.solver import Solver
+    from gconv.training.run import Run
 
 __all__ = ["ClipGradients"]
 
@@ -45,7 +45,7 @@ class ClipGradients(Callback):
         if real_number("ClipGradients", "max_norm", self.max_norm, 0) == 0:
             raise ValueError(f"ClipGradients: max_norm must be above 0; got {self.max_norm}")
 
-    def on_gradients(self, solver: Solver, grads: dict[str, Array]) -> dict[str, Array]:
+    def on_gradients(self, run: Run, grads: dict[str, Array]) -> dict[str, Array]:
         """Return the gradients times min(1, max_norm / norm)."""
         clipped = get_backend(*grads.values()).clip_gradients(list(grads.values()), self.max_norm)
         return dict(zip(grads, clipped, strict=True))

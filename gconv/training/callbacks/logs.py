@@ -19,26 +19,26 @@ from gconv.files import warn_if_unwritten, write_atomically
 from gconv.training.callbacks.protocol import Callback
 
 if TYPE_CHECKING:
-    from gconv.solver import Solver
+    from gconv.training.run import Run
 
 __all__ = ["CSVLog", "JSONLinesLog"]
 
 
-def rows(solver: Solver) -> Iterator[dict[str, Any]]:
+def rows(run: Run) -> Iterator[dict[str, Any]]:
     """Yield what is known of each accuracy check; the loss is the mean over the iterations since the one before."""
     done = 0
     checks = zip(
-        solver.eval_iterations,
-        solver.train_acc_history,
-        solver.val_acc_history,
-        solver.learning_rate_history,
+        run.eval_iterations,
+        run.train_acc_history,
+        run.val_acc_history,
+        run.learning_rate_history,
         strict=True,
     )
     for iteration, train_acc, val_acc, learning_rate in checks:
         yield {
             "iteration": iteration,
-            "epoch": iteration / solver.iterations_per_epoch,
-            "loss": float(np.mean(solver.loss_history[done:iteration])),
+            "epoch": iteration / run.iterations_per_epoch,
+            "loss": float(np.mean(run.loss_history[done:iteration])),
             "train_acc": train_acc,
             "val_acc": val_acc,
             "learning_rate": learning_rate,
@@ -57,10 +57,10 @@ class _Log(Callback):
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = path
 
-    def on_eval(self, solver: Solver) -> None:
+    def on_eval(self, run: Run) -> None:
         """Write the file."""
         with warn_if_unwritten(f"the log {self._path}"):
-            write_atomically(self._path, self._text(list(rows(solver))).encode())
+            write_atomically(self._path, self._text(list(rows(run))).encode())
 
     def _text(self, records: list[dict[str, Any]]) -> str:
         raise NotImplementedError

@@ -14,7 +14,7 @@ from gconv._checks import positive_int, real_number
 from gconv.training.callbacks.protocol import Callback
 
 if TYPE_CHECKING:
-    from gconv.solver import Solver
+    from gconv.training.run import Run
 
 __all__ = ["CosineSchedule", "OneCycleSchedule", "ReduceOnPlateau", "StepSchedule", "WarmUp"]
 
@@ -176,23 +176,24 @@ class ReduceOnPlateau(Callback):
     factor: float = 0.1
     patience: int = 3
     sets_learning_rate: ClassVar[bool] = True  # no schedule beside it
+    needs_validation: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         real_number("ReduceOnPlateau", "factor", self.factor, 0, 1)
         positive_int("ReduceOnPlateau", "patience", self.patience)
 
-    def on_eval(self, solver: Solver) -> None:
+    def on_eval(self, run: Run) -> None:
         """Count from the histories alone, as a resumed training must."""
         best, waited = -1.0, 0
-        for accuracy in solver.val_acc_history:
+        for accuracy in run.val_acc_history:
             waited = 0 if accuracy > best else waited + 1
             best = max(best, accuracy)
             if waited == self.patience:
                 waited, reduced = 0, True
             else:
                 reduced = False
-        if solver.val_acc_history and reduced:
-            for config in solver.optim_configs.values():
+        if run.val_acc_history and reduced:
+            for config in run.optim_configs.values():
                 config["learning_rate"] *= self.factor
 
 

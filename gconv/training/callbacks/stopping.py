@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from gconv._checks import positive_int, real_number
 from gconv.training.callbacks.protocol import Callback
 
 if TYPE_CHECKING:
-    from gconv.solver import Solver
+    from gconv.training.run import Run
 
 __all__ = ["EarlyStopping", "TimeLimit"]
 
@@ -35,21 +35,22 @@ class EarlyStopping(Callback):
 
     patience: int = 5
     min_delta: float = 0.0
+    needs_validation: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         positive_int("EarlyStopping", "patience", self.patience)
         real_number("EarlyStopping", "min_delta", self.min_delta, 0)
 
-    def on_eval(self, solver: Solver) -> None:
+    def on_eval(self, run: Run) -> None:
         """Count from the history alone, so that a resumed training stops where an uninterrupted one does."""
         best, waited = -1.0, 0
-        for accuracy in solver.val_acc_history:
+        for accuracy in run.val_acc_history:
             if accuracy > best + self.min_delta:
                 best, waited = accuracy, 0
             else:
                 waited += 1
         if waited >= self.patience:
-            solver.stop(f"no better validation accuracy than {best:.4f} in {waited} checks")
+            run.stop(f"no better validation accuracy than {best:.4f} in {waited} checks")
 
     on_resume = on_eval
 
@@ -73,9 +74,9 @@ class TimeLimit(Callback):
     def __post_init__(self) -> None:
         real_number("TimeLimit", "seconds", self.seconds, 0)
 
-    def on_iteration(self, solver: Solver) -> None:
+    def on_iteration(self, run: Run) -> None:
         """Look at the clock; on a GPU up to 1,024 steps may be queued, which are still done."""
-        if solver.seconds >= self.seconds:
-            solver.stop(f"the time limit of {self.seconds:g} s")
+        if run.seconds >= self.seconds:
+            run.stop(f"the time limit of {self.seconds:g} s")
 
     on_resume = on_iteration

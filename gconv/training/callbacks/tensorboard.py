@@ -12,7 +12,7 @@ from gconv.results.grids import filter_grid
 from gconv.training.callbacks.protocol import Callback
 
 if TYPE_CHECKING:
-    from gconv.solver import Solver
+    from gconv.training.run import Run
 
 __all__ = ["TensorBoard"]
 
@@ -45,33 +45,33 @@ class TensorBoard(Callback):
         self._make_writer, self._folder, self._written = SummaryWriter, os.fspath(folder), 0
         self._writer: Any = None
 
-    def on_start(self, solver: Solver) -> None:
+    def on_start(self, run: Run) -> None:
         """Open the log."""
-        begun = solver.iteration + 1 if solver.iteration else None
+        begun = run.iteration + 1 if run.iteration else None
         self._writer = self._make_writer(self._folder, purge_step=begun)
-        self._written = solver.iteration
+        self._written = run.iteration
 
-    def on_eval(self, solver: Solver) -> None:
+    def on_eval(self, run: Run) -> None:
         """Write the losses since the last check, and the check."""
-        for iteration in range(self._written, solver.iteration):
-            self._writer.add_scalar("loss", solver.loss_history[iteration], iteration + 1)
-        self._written = solver.iteration
+        for iteration in range(self._written, run.iteration):
+            self._writer.add_scalar("loss", run.loss_history[iteration], iteration + 1)
+        self._written = run.iteration
         for name, history in (
-            ("accuracy/training", solver.train_acc_history),
-            ("accuracy/validation", solver.val_acc_history),
-            ("learning_rate", solver.learning_rate_history),
+            ("accuracy/training", run.train_acc_history),
+            ("accuracy/validation", run.val_acc_history),
+            ("learning_rate", run.learning_rate_history),
         ):
-            self._writer.add_scalar(name, history[-1], solver.iteration)
+            self._writer.add_scalar(name, history[-1], run.iteration)
 
-    def on_epoch(self, solver: Solver) -> None:
+    def on_epoch(self, run: Run) -> None:
         """Write the filters, where the model has some."""
-        w = solver.model.params.get("W1")
+        w = run.model.params.get("W1")
         if w is not None and w.ndim == 4:
             grid = filter_grid(get_backend(w).to_numpy(w))
-            self._writer.add_image("filters", (grid * 255).astype(np.uint8), solver.iteration, dataformats="HWC")
+            self._writer.add_image("filters", (grid * 255).astype(np.uint8), run.iteration, dataformats="HWC")
         self._writer.flush()
 
-    def on_end(self, solver: Solver) -> None:
+    def on_end(self, run: Run) -> None:
         """Close the log."""
         if self._writer is not None:  # another callback's on_start may have failed before ours
             self._writer.close()

@@ -1,0 +1,378 @@
+"""What a training is at any moment: all that a checkpoint needs, and what may change it whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from gconv._typing import Array
+from gconv.backends import get_backend
+from gconv.files import save_checkpoint
+from gconv.training.draws import Drawn, Draws
+from gconv.training.model import buffers_of, write_buffers
+from gconv.training.snapshots import CHECKS, Content, encode
+
+__all__ = ["Change", "Item", "Moment", "Run", "nothing_queued"]
+
+Configs = dict[str, dict[str, Any]]
+# What is still to be done after a step: an event and its callback, or one of the loop's own.
+Item = tuple[str, str]
+
+
+class Moment(NamedTuple):
+    """Where a run stands.
+
+    The dictionaries are its own; the arrays are the run's, and not written to while it can be returned to.
+    """
+
+    params: dict[str, Array]
+    buffers: dict[str, Array]
+    configs: Configs
+    best: tuple[float, dict[str, Array], dict[str, Array]]
+    position: tuple[int, int, int]  # iteration, epoch, the iteration at which the epoch began
+    checks: int
+    step_rate: float | None
+    due: tuple[Item, ...]
+    drawn: Drawn
+
+
+class Change(NamedTuple):
+    """What a step, a check or the end of an epoch changes; written twice it is as written once."""
+
+    params: dict[str, Array]
+    configs: Configs
+    buffers: dict[str, Array] | None
+    entries: dict[str, tuple[int, Any]]  # of a history: what stands at a place, its last one from then on
+    fields: dict[str, Any]  # attributes of the run
+
+
+class Run:
+    """The state of a training; it knows no loop.
+
+    A step, an accuracy check and the end of an epoch are transactions: ``begin``, then ``commit`` with all that they
+    change, or ``recover`` after whatever interrupted them. The commit is the store of one attribute: before it nothing
+    has changed, after it everything will have, whoever looks next.
+
+    Attributes
+    ----------
+    model : object
+        Its ``params`` and ``buffers`` are the run's.
+    draws : Draws
+        The generator and what was drawn ahead.
+    optim_configs : dict of str to dict
+        The update rule's numbers and state for each parameter that is trained.
+    iteration, epoch : int
+        How many have been completed.
+    epoch_start, iterations_per_epoch, num_epochs : int
+        The iteration at which the epoch at hand began, how many an epoch has, and how many epochs were asked for.
+    loss_history : list of float
+        One loss an iteration; on a GPU, up to the last one that was read.
+    train_acc_history, val_acc_history, eval_iterations, learning_rate_history : list
+        One entry an accuracy check: accuracies, iterations done, the learning rate of the step before it.
+    best_val_acc, best_params, best_buffers : float, dict, dict
+        The best validation accuracy so far, and copies of what reached it.
+    due : tuple of Item
+        What is still to be done after the last step; empty but where something interrupted it.
+    options : dict
+        What the run depends on, as a checkpoint keeps it.
+    stopped : str or None
+        The reason, where a callback ended the last training.
+    failure : BaseException or None
+        The exception that ended the last training.
+    """
+
+    def __init__(self, model: Any, draws: Draws, configs: Configs) -> None:
+        self.model, self.draws, self.optim_configs = model, draws, configs
+        self.options: dict[str, Any] = {}
+        self.iteration = self.epoch = self.epoch_start = 0
+        self.iterations_per_epoch = self.num_epochs = 0
+        self.loss_history: list[float] = []
+        self.train_acc_history: list[float] = []
+        self.val_acc_history: list[float] = []
+        self.eval_iterations: list[int] = []
+        self.learning_rate_history: list[float] = []
+        self.step_rate: float | None = None
+        self.best_val_acc = 0.0
+        self.best_params: dict[str, Array] = {}
+        self.best_buffers: dict[str, Array] = {}
+        self.due: tuple[Item, ...] = ()
+        self.stopped: str | None = None
+        self.failure: BaseException | None = None
+        self.settle: Callable[[], None] = nothing_queued  # brings loss_history up to date
+        self._seconds, self._started = 0.0, None  # type: float, float | None
+        self._open: tuple[Moment, Change | None] | None = None
+        self._calling: Moment | None = None  # before the callback at hand
+        self._before_step: Moment | None = None
+        self._replaced: set[str] = set()  # buffers of which the model makes a new array each step
+        self._buffers_seen: dict[str, Array] = {}
+        self._last: tuple[dict[str, Array], dict[str, Array]] | None = None
+        self._installed: dict[str, Array] = {}
+
+    # Where it stands --------------------------------------------------------------------------------
+
+    @property
+    def seconds(self) -> float:
+        """Time spent in training, in all."""
+        return self._seconds + (0.0 if self._started is None else time.perf_counter() - self._started)
+
+    def start_clock(self) -> None:
+        """Count the time from here on."""
+        self._started = time.perf_counter()
+
+    def stop_clock(self) -> None:
+        """Stop counting."""
+        self._seconds, self._started = self.seconds, None
+
+    def stop(self, reason: str) -> None:
+        """End the training after the iteration at hand; for callbacks. It may go on later."""
+        self.stopped = str(reason)
+
+    def moment(self) -> Moment:
+        """Return where the run stands."""
+        params, buffers = self.last_state()
+        kept = {name: a if name in self._replaced else a.copy() for name, a in buffers.items()}
+        configs = {name: dict(config) for name, config in self.optim_configs.items()}
+        best = self.best_val_acc, self.best_params, self.best_buffers
+        position = self.iteration, self.epoch, self.epoch_start
+        checks = len(self.eval_iterations)
+        return Moment(params, kept, configs, best, position, checks, self.step_rate, self.due, self.draws.drawn())
+
+    def return_to(self, moment: Moment) -> None:
+        """Stand there again."""
+        self.model.params.update(moment.params)
+        if moment.buffers or buffers_of(self.model):
+            write_buffers(self.model, moment.buffers)
+        self._last = None
+        for name, config in moment.configs.items():
+            there = self.optim_configs.setdefault(name, {})
+            there.clear()
+            there.update(config)
+        self.best_val_acc, self.best_params, self.best_buffers = moment.best
+        self.iteration, self.epoch, self.epoch_start = moment.position
+        del self.loss_history[self.iteration :]
+        for history in CHECKS:
+            del getattr(self, history)[moment.checks :]
+        self.step_rate, self.due = moment.step_rate, moment.due
+        self.draws.return_to(moment.drawn)
+
+    def begin_epoch(self) -> None:
+        """Let an epoch begin here: the data are others."""
+        self.epoch_start = self.iteration
+        self.draws.order, self.draws.ahead = None, []
+
+    def begin_anew(self, params: dict[str, Array], buffers: dict[str, Array], configs: Configs) -> None:
+        """Forget all training, and begin with copies of these."""
+        self.model.params.update({name: w.copy() for name, w in params.items()})
+        if buffers or buffers_of(self.model):
+            write_buffers(self.model, {name: a.copy() for name, a in buffers.items()})
+        self.draws.order, self.draws.ahead = None, []
+        self.__init__(self.model, self.draws, configs)  # type: ignore[misc]
+
+    # Transactions -----------------------------------------------------------------------------------
+
+    def begin(self) -> Moment:
+        """Begin a transaction, and return where the run stands."""
+        moment = self.moment()
+        self._buffers_seen = buffers_of(self.model)
+        self._open = moment, None
+        return moment
+
+    def commit(self, change: Change) -> None:
+        """End the transaction with all that it changes."""
+        if self._open is None:
+            raise RuntimeError("Run.commit: a transaction must have begun; none has")
+        moment, _ = self._open
+        self._open = moment, change  # from here on the change has happened
+        self._finish(moment, change)
+
+    def _finish(self, moment: Moment, change: Change) -> None:
+        self.model.params.update(change.params)
+        for name, config in change.configs.items():
+            self.optim_configs[name].update(config)
+        if change.buffers is not None:
+            write_buffers(self.model, change.buffers)
+        for history, (place, value) in change.entries.items():
+            getattr(self, history)[place:] = [value]
+        for name, value in change.fields.items():
+            setattr(self, name, value)
+        if "iteration" in change.fields:  # a step
+            self._notice_replaced()
+            self._before_step = moment
+        self._open = None
+
+    def _notice_replaced(self) -> None:
+        """Find the buffers that the step has put new arrays in place of: they need no copies."""
+        now, seen = buffers_of(self.model), self._buffers_seen
+        self._replaced = {name for name, array in now.items() if name in seen and seen[name] is not array}
+
+    def recover(self) -> None:
+        """Finish what was committed, undo what was not; after any exception, as often as one likes."""
+        if self._open is not None:
+            moment, change = self._open
+            if change is not None:
+                self._finish(moment, change)
+            else:
+                self.return_to(moment)
+                self._open = None
+        if self._calling is not None:
+            self.return_to(self._calling)
+            self._calling = None
+
+    @property
+    def before_step(self) -> Moment | None:
+        """Where the run stood before the last step, as long as that can be returned to."""
+        return self._before_step
+
+    def forget_step_before(self) -> None:
+        """Let the arrays from before the last step be written to: it can't be undone any more."""
+        self._before_step = None
+
+    def step_left_finite_numbers(self, name: str) -> bool:
+        """Return whether a parameter that was finite before the last step is so no more."""
+        if self._before_step is None:
+            return False
+        now, before = self.model.params[name], self._before_step.params[name]
+        finite = get_backend(now).xp.isfinite
+        return not bool(finite(now).all()) and bool(finite(before).all())
+
+    def undo_step(self) -> bool:
+        """Return to before the last step; False where that is not known."""
+        if self._before_step is None:
+            return False
+        self.abandon_to(self._before_step)
+        return True
+
+    def abandon_to(self, moment: Moment) -> None:
+        """Return to an earlier moment, whatever was under way."""
+        self._open = self._calling = self._before_step = None
+        self.return_to(moment)
+
+    def call(self, method: Callable[[Run], object]) -> None:
+        """Call a callback on what is due first; that is then done, unless the call was interrupted.
+
+        An interrupted call (KeyboardInterrupt) is undone and stays due. One that raises an Exception is undone too, but
+        had its turn.
+        """
+        self._calling = self.moment()
+        rest = self.due[1:]
+        try:
+            method(self)
+        except Exception:
+            if self._calling is not None:  # it is where a loss that was not finite has undone more than the call
+                self.recover()
+                self.due = rest
+            raise
+        except BaseException:
+            self.recover()
+            raise
+        self.due = rest
+        self._calling = None
+
+    # The best parameters, and the last ones ---------------------------------------------------------
+
+    def copies(self) -> tuple[dict[str, Array], dict[str, Array]]:
+        """Return copies of the model's parameters and buffers."""
+        params = {name: w.copy() for name, w in self.model.params.items()}
+        return params, {name: a.copy() for name, a in buffers_of(self.model).items()}
+
+    def install_best(self) -> None:
+        """Put the best parameters into the model and remember the last ones, to go on from."""
+        if self.best_params and self._last is None:
+            self._installed = {}
+            self._last = dict(self.model.params), buffers_of(self.model)
+            self.model.params.update({name: w.copy() for name, w in self.best_params.items()})
+            if self.best_buffers:
+                write_buffers(self.model, {name: a.copy() for name, a in self.best_buffers.items()})
+            self._installed = dict(self.model.params)
+
+    def last_state(self) -> tuple[dict[str, Array], dict[str, Array]]:
+        """Return the parameters and buffers that training goes on from.
+
+        After a training they are not the ones in the model, which are the best, unless others were put there since.
+        """
+        if self._last is not None and all(self.model.params.get(name) is w for name, w in self._installed.items()):
+            return dict(self._last[0]), dict(self._last[1])
+        return dict(self.model.params), buffers_of(self.model)
+
+    def reinstall_last(self) -> None:
+        """Take the last parameters up again, unless others were put into the model since."""
+        params, buffers = self.last_state()
+        self.model.params.update(params)
+        if buffers:
+            write_buffers(self.model, buffers)
+        self._last = None
+
+    # Checkpoints ------------------------------------------------------------------------------------
+
+    def snapshot(self) -> tuple[dict[str, Array], dict[str, Any]]:
+        """Return (arrays, description) of everything that the rest of the training depends on.
+
+        In the middle of a step it is what stood before the step.
+        """
+        self.settle()
+        if self._open is not None and self._open[1] is not None:
+            self.recover()
+        moment = self.moment() if self._open is None else self._open[0]
+        due = moment.due[1:] if self._calling is not None else moment.due
+        iteration, epoch, epoch_start = moment.position
+        best_val_acc, best_params, best_buffers = moment.best
+        histories: dict[str, Any] = {name: getattr(self, name)[: moment.checks] for name in CHECKS}
+        return encode(
+            Content(
+                params=moment.params,
+                buffers=moment.buffers,
+                best_params=best_params,
+                best_buffers=best_buffers,
+                configs=moment.configs,
+                histories={"loss_history": self.loss_history[:iteration], **histories},
+                iteration=iteration,
+                epoch=epoch,
+                epoch_start=epoch_start,
+                best_val_acc=best_val_acc,
+                seconds=self.seconds,
+                step_rate=moment.step_rate,
+                due=due,
+                drawn=moment.drawn,
+            ),
+            self.options,
+            getattr(self.model, "config", None),
+        )
+
+    def restore(self, content: Content) -> None:
+        """Take over what a checkpoint held, which has been looked at in full."""
+        for history, values in content.histories.items():
+            getattr(self, history)[:] = values
+        self._open = self._calling = self._before_step = None
+        self._last, self._installed, self._seconds = None, {}, content.seconds
+        self.stopped = self.failure = None
+        self.return_to(
+            Moment(
+                content.params,
+                content.buffers,
+                content.configs,
+                (content.best_val_acc, content.best_params, content.best_buffers),
+                (content.iteration, content.epoch, content.epoch_start),
+                len(content.histories["eval_iterations"]),
+                content.step_rate,
+                content.due,
+                content.drawn,
+            )
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a checkpoint to go on from, whole or not at all; callbacks may, at any event.
+
+        Raises
+        ------
+        OSError
+            If it can't be written; what stood at ``path`` is still there.
+        ValueError, TypeError
+            If an array can't be stored, by name.
+        """
+        save_checkpoint(path, *self.snapshot())
+
+
+def nothing_queued() -> None:
+    """Do nothing: every loss has been read."""

@@ -1,0 +1,101 @@
+"""One training step after another: on the host, where each loss is looked at when it is there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from gconv._typing import Array
+from gconv.training.batches import Batches
+from gconv.training.draws import Minibatch
+from gconv.training.hooks import Hooks
+from gconv.training.model import check_gradients, check_loss
+from gconv.training.optimizer import Optimizer
+from gconv.training.run import Change, Item, Run
+
+__all__ = ["Diverged", "HostSteps", "Steps", "diverged"]
+
+
+class Diverged(FloatingPointError):
+    """A training that has left the finite numbers; what led there has been undone."""
+
+
+class Steps:
+    """What a loop asks of its steps; each commits loss, parameters, states, buffers and position together.
+
+    Parameters
+    ----------
+    total : int
+        Where a schedule ends.
+    """
+
+    def __init__(self, run: Run, batches: Batches, optimizer: Optimizer, hooks: Hooks, total: int) -> None:
+        self._run, self._batches, self._optimizer, self._hooks = run, batches, optimizer, hooks
+        self._schedule_end = total
+
+    def step(self, due: tuple[Item, ...], until_check: Callable[[], int]) -> None:
+        """Do one step, or queue it.
+
+        Parameters
+        ----------
+        due : tuple of Item
+            What is to be done after it.
+        until_check : function
+            How many steps there are up to the next accuracy check, this one counted.
+        """
+        raise NotImplementedError
+
+    def settle(self) -> None:
+        """Bring the run's ``loss_history`` up to date; raise FloatingPointError if a loss was not finite."""
+
+    def close(self) -> None:
+        """End, also in the middle of a step."""
+
+    def _minibatch(self) -> Minibatch:
+        run = self._run
+        return run.draws.minibatch(self._batches.X_train.shape, run.iteration - run.epoch_start)
+
+    def _gradients(self, grads: dict[str, Any]) -> dict[str, Array]:
+        """Return the gradients of what is trained, as the callbacks leave them."""
+        params = self._optimizer.trained_of(self._run.model.params)
+        return self._hooks.gradients(self._run, check_gradients("grads", params, grads))
+
+
+class HostSteps(Steps):
+    """Steps on NumPy arrays."""
+
+    def step(self, due: tuple[Item, ...], until_check: Callable[[], int]) -> None:
+        """Do one step."""
+        run, optimizer = self._run, self._optimizer
+        moment = run.begin()
+        try:
+            X, y = self._batches.take(self._minibatch())
+            loss, grads = check_loss(run.model.loss(X, y))
+            value = float(loss)
+            if math.isfinite(value):
+                grads = self._gradients(grads)
+                configs = optimizer.at(run.optim_configs, run.iteration, self._schedule_end)
+                rate = optimizer.rate(run.optim_configs, run.iteration, self._schedule_end)
+                run.forget_step_before()
+                params, changed = optimizer.stage(run.model.params, grads, configs)
+                fields = {"iteration": run.iteration + 1, "step_rate": rate, "due": due}
+                run.commit(Change(params, changed, None, {"loss_history": (moment.position[0], value)}, fields))
+                return
+            rate = optimizer.rate(run.optim_configs, run.iteration, self._schedule_end)
+            run.recover()
+        except BaseException:
+            run.recover()
+            raise
+        raise diverged(run, f"the loss must be finite; got {value}", run.iteration + 1, rate, run.undo_step())
+
+
+def diverged(run: Run, what: str, iteration: int, rate: float | None, undone: bool) -> Diverged:
+    """Return the error of a training that has left the finite numbers."""
+    if undone:
+        left = "The step before was undone: model.params are the last ones with a finite loss"
+    else:
+        left = "model.params are those that this training began with"
+    return Diverged(
+        f"Solver.train: {what} at iteration {iteration} with learning rate {rate}. {left}; try a smaller learning rate"
+    )
