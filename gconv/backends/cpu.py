@@ -12,7 +12,8 @@ import numpy as np
 
 from gconv._checks import output_size
 from gconv._typing import Array, Pair
-from gconv.backends.base import Arrays, Backend, adam_scalars, argmax_dtype
+from gconv.backends.base import Arrays, adam_scalars, argmax_dtype
+from gconv.backends.compositions import Compositions
 from gconv.backends.numpy_arrays import NumpyArrays
 from gconv.backends.threads import get_num_threads, one_thread_after_fork, short_waits
 
@@ -67,7 +68,7 @@ def _flat(x: Array) -> Array:
     return x.reshape(-1)
 
 
-class CpuBackend(NumpyArrays, Backend):
+class CpuBackend(NumpyArrays, Compositions):
     """The ``cpu`` backend where the kernels were compiled."""
 
     name = "cpu"

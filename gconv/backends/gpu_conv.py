@@ -9,7 +9,8 @@ import cupy
 
 from gconv._checks import output_size
 from gconv._typing import Array, Pair
-from gconv.backends.base import Backend, argmax_dtype
+from gconv.backends.base import argmax_dtype
+from gconv.backends.compositions import Compositions
 from gconv.backends.cuda_module import launch
 from gconv.backends.gpu_memory import names_memory
 from gconv.backends.gpu_plan import COLUMN_BYTES, Plan, blocks_for, plan_product, unrolls_columns
@@ -34,7 +35,7 @@ def ready(x: Array) -> Array:
     return cupy.ascontiguousarray(x)
 
 
-class GpuConvolution(Backend):
+class GpuConvolution(Compositions):
     """The part of GpuBackend whose work is matrix products and windows."""
 
     @names_memory

@@ -11,7 +11,8 @@ import cupy
 import numpy as np
 
 from gconv._typing import Array
-from gconv.backends.base import Backend, adam_scalars
+from gconv.backends.base import adam_scalars
+from gconv.backends.compositions import Compositions
 from gconv.backends.cuda_module import launch
 from gconv.backends.gpu_conv import BLOCK, ready
 from gconv.backends.gpu_memory import names_memory
@@ -38,7 +39,7 @@ class _Control(threading.local):
     arrays: tuple[Array | None, Array | None, Array | None] = (None, None, None)
 
 
-class GpuTraining(Backend):
+class GpuTraining(Compositions):
     """The part of GpuBackend that a training step needs around its layers."""
 
     def __init__(self) -> None:

@@ -1,0 +1,293 @@
+"""The defaults of a backend's operations in plain array code, for where it has no kernel of its own."""
+
+from __future__ import annotations
+
+import math
+
+from gconv._typing import Array, Pair
+from gconv.backends.base import Arrays, Backend, adam_scalars
+
+__all__ = ["Compositions"]
+
+
+class Compositions(Backend):
+    """Operations composed of others and of ``xp``'s; a backend overrides what it does faster."""
+
+    def conv_relu_pool_forward(
+        self, x: Array, w: Array, b: Array, stride: Pair, pad: Pair, window: Pair, pool_stride: Pair
+    ) -> tuple[Array, Array]:
+        """Convolve, then pool."""
+        activation = self.conv_forward(x, w, b, stride, pad, relu=True)
+        return self.max_pool_forward(activation, window, pool_stride)
+
+    def conv_relu_pool_backward(
+        self,
+        dout: Array,
+        out: Array,
+        argmax: Array,
+        x: Array,
+        w: Array,
+        conv_shape: tuple[int, ...],
+        stride: Pair,
+        pad: Pair,
+        window: Pair,
+        pool_stride: Pair,
+        input_grad: bool = True,
+    ) -> tuple[Array | None, Array, Array]:
+        """Unpool, then take the convolution's gradients."""
+        dact = self.max_pool_backward(self.relu_backward(dout, out), argmax, conv_shape, window, pool_stride)
+        return self.conv_backward(dact, x, w, stride, pad, input_grad)
+
+    # Affine layers, activations and dropout ---------------------------------------------------------
+
+    def relu_forward(self, x: Array) -> Array:
+        """Take the larger of each value and 0."""
+        return self.xp.maximum(x, 0)
+
+    def relu_backward(self, dout: Array, x: Array) -> Array:
+        """Select by the sign of x."""
+        # Not a product with the mask: an infinite gradient that is stopped would become NaN.
+        return self.xp.where(x > 0, dout, 0)
+
+    def affine_forward(self, x: Array, w: Array, b: Array, relu: bool = False) -> Array:
+        """Multiply, then add the bias in place."""
+        out = self.xp.matmul(x, w)
+        out += b
+        return self.xp.maximum(out, 0, out=out) if relu else out
+
+    def affine_backward(
+        self, dout: Array, x: Array, w: Array, input_grad: bool = True
+    ) -> tuple[Array | None, Array, Array]:
+        """Multiply twice, and sum over the samples."""
+        dx = self.xp.matmul(dout, w.T) if input_grad else None
+        return dx, self.xp.matmul(x.T, dout), dout.sum(axis=0)
+
+    def dropout_forward(self, x: Array, keep: Array, p: float) -> tuple[Array, Array]:
+        """Make the mask where ``keep`` is, and move it."""
+        mask = self.asarray(keep / p, x.dtype)
+        return x * mask, mask
+
+    # Normalisation ----------------------------------------------------------------------------------
+
+    def batchnorm_train(
+        self, x: Array, gamma: Array, beta: Array, eps: float, relu: bool = False
+    ) -> tuple[Array, Array, Array]:
+        """Go over x twice: E[x^2] - E[x]^2 loses every digit where the mean is large."""
+        mean = x.mean(axis=(0, 2))
+        centred = x - mean[:, None]
+        var = (centred * centred).mean(axis=(0, 2))
+        scale = gamma / self.xp.sqrt(var + eps)
+        centred *= scale[:, None]
+        centred += beta[:, None]
+        return self._positive(centred, relu), mean, var
+
+    def batchnorm_test(
+        self, x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps: float, relu: bool = False
+    ) -> Array:
+        """Normalise in place, one operation after the other."""
+        scale = gamma / self.xp.sqrt(var + eps)
+        out = x - mean[:, None]
+        out *= scale[:, None]
+        out += beta[:, None]
+        return self._positive(out, relu)
+
+    def _positive(self, out: Array, relu: bool) -> Array:
+        return self.xp.maximum(out, 0, out=out) if relu else out
+
+    def batchnorm_backward(
+        self, dout: Array, x: Array, gamma: Array, mean: Array, var: Array, eps: float, out: Array | None = None
+    ) -> tuple[Array, Array, Array]:
+        """Evaluate the simplified formula."""
+        if out is not None:
+            dout = self.relu_backward(dout, out)
+        inv_std = 1 / self.xp.sqrt(var + eps)
+        x_hat = (x - mean[:, None]) * inv_std[:, None]
+        dbeta = dout.sum(axis=(0, 2))
+        dgamma = (dout * x_hat).sum(axis=(0, 2))
+        count = x.shape[0] * x.shape[2]
+        dx = dout - (dbeta[:, None] + x_hat * dgamma[:, None]) / count
+        dx *= (gamma * inv_std)[:, None]
+        return dx, dgamma, dbeta
+
+    def groupnorm_forward(
+        self, x: Array, gamma: Array, beta: Array, groups: int, eps: float
+    ) -> tuple[Array, Array, Array]:
+        """See each group of a sample as a row."""
+        n, c, p = x.shape
+        rows = x.reshape(n, groups, c // groups * p)
+        mean = rows.mean(axis=2)
+        centred = rows - mean[:, :, None]
+        var = (centred * centred).mean(axis=2)
+        centred /= self.xp.sqrt(var + eps)[:, :, None]
+        out = centred.reshape(n, c, p)
+        out *= gamma[:, None]
+        out += beta[:, None]
+        return out, mean, var
+
+    def groupnorm_backward(
+        self, dout: Array, x: Array, gamma: Array, mean: Array, var: Array, groups: int, eps: float
+    ) -> tuple[Array, Array, Array]:
+        """Evaluate the simplified formula, row by row."""
+        n, c, p = x.shape
+        size = c // groups * p
+        inv_std = 1 / self.xp.sqrt(var + eps)[:, :, None]
+        x_hat = (x.reshape(n, groups, size) - mean[:, :, None]) * inv_std
+        dbeta = dout.sum(axis=(0, 2))
+        dgamma = (dout * x_hat.reshape(n, c, p)).sum(axis=(0, 2))
+        dhat = (dout * gamma[:, None]).reshape(n, groups, size)
+        projection = (dhat * x_hat).mean(axis=2)[:, :, None]
+        dx = inv_std * (dhat - dhat.mean(axis=2)[:, :, None] - x_hat * projection)
+        return dx.reshape(n, c, p), dgamma, dbeta
+
+    # Losses -----------------------------------------------------------------------------------------
+
+    def softmax_loss(self, x: Array, y: Array) -> tuple[Array, Array]:
+        """Shift the scores by their maximum, so that no exponential overflows."""
+        xp, n = self.xp, x.shape[0]
+        shifted = x - x.max(axis=1)[:, None]
+        exponentials = xp.exp(shifted)
+        total = exponentials.sum(axis=1)
+        rows = xp.arange(n)
+        # log(total) - shifted, not -log(probability): a probability may underflow to 0.
+        loss = (xp.log(total) - shifted[rows, y]).sum() / n
+        dx = exponentials / total[:, None]
+        dx[rows, y] -= 1
+        dx /= n
+        return loss, dx
+
+    def svm_loss(self, x: Array, y: Array) -> tuple[Array, Array]:
+        """Set the margin of the label itself to 0 and sum the rest."""
+        xp, n = self.xp, x.shape[0]
+        rows = xp.arange(n)
+        margins = x - x[rows, y][:, None]
+        margins += 1
+        margins[rows, y] = 0
+        # A NaN score must reach the loss, which maximum lets it.
+        xp.maximum(margins, 0, out=margins)
+        loss = margins.sum() / n
+        dx = (margins > 0).astype(x.dtype)
+        dx[rows, y] -= dx.sum(axis=1)
+        dx /= n
+        return loss, dx
+
+    # Training: sequences of arrays, one per parameter. The new w goes to its `out`, which may be w itself; state
+    # arrays change in place --------------------------------------------------------------------------
+
+    def sgd_step(self, ws: Arrays, dws: Arrays, learning_rate: float, outs: Arrays) -> None:
+        """Write w - learning_rate * dw to ``out``."""
+        for w, dw, out in zip(ws, dws, outs, strict=True):
+            self.xp.subtract(w, learning_rate * dw, out=out)
+
+    def momentum_step(
+        self,
+        ws: Arrays,
+        dws: Arrays,
+        velocities: Arrays,
+        learning_rate: float,
+        momentum: float,
+        nesterov: bool,
+        outs: Arrays,
+    ) -> None:
+        """Set v = momentum * v - learning_rate * dw; write w + v to ``out``, or with Nesterov's look-ahead."""
+        for w, dw, velocity, out in zip(ws, dws, velocities, outs, strict=True):
+            step = learning_rate * dw
+            velocity *= momentum
+            velocity -= step
+            if nesterov:
+                self.xp.subtract(momentum * velocity, step, out=step)
+                self.xp.add(w, step, out=out)
+            else:
+                self.xp.add(w, velocity, out=out)
+
+    def rmsprop_step(
+        self,
+        ws: Arrays,
+        dws: Arrays,
+        caches: Arrays,
+        learning_rate: float,
+        decay_rate: float,
+        epsilon: float,
+        outs: Arrays,
+    ) -> None:
+        """Set cache = decay * cache + (1 - decay) dw^2; write w - rate * dw / (sqrt(cache) + epsilon) to ``out``."""
+        xp = self.xp
+        for w, dw, cache, out in zip(ws, dws, caches, outs, strict=True):
+            square = dw * dw
+            square *= 1 - decay_rate
+            cache *= decay_rate
+            cache += square
+            root = xp.sqrt(cache, out=square)
+            root += epsilon
+            step = learning_rate * dw
+            step /= root
+            xp.subtract(w, step, out=out)
+
+    def adam_step(
+        self,
+        ws: Arrays,
+        dws: Arrays,
+        ms: Arrays,
+        vs: Arrays,
+        t: int,
+        learning_rate: float,
+        beta1: float,
+        beta2: float,
+        epsilon: float,
+        weight_decay: float,
+        outs: Arrays,
+    ) -> None:
+        """Do step number ``t`` >= 1 of Adam with bias correction; ``weight_decay`` is AdamW's, decoupled."""
+        xp = self.xp
+        rate, correction, shrink = adam_scalars(t, learning_rate, beta1, beta2, weight_decay)
+        for w, dw, m, v, out in zip(ws, dws, ms, vs, outs, strict=True):
+            step = (1 - beta1) * dw
+            m *= beta1
+            m += step
+            root = dw * dw
+            root *= 1 - beta2
+            v *= beta2
+            v += root
+            xp.multiply(v, correction, out=root)
+            xp.sqrt(root, out=root)
+            root += epsilon
+            xp.multiply(m, rate, out=step)
+            step /= root
+            if shrink:
+                step += shrink * w
+            xp.subtract(w, step, out=out)
+
+    def l2_penalty(self, loss: Array, weights: Arrays, grads: Arrays, reg: float) -> Array:
+        """Return loss + 0.5 * reg * (sum of all squares), and add reg * w to each gradient in place."""
+        for w, grad in zip(weights, grads, strict=True):
+            flat = w.reshape(-1)
+            loss = loss + (0.5 * reg) * self.xp.vdot(flat, flat)
+            grad += reg * w
+        return loss
+
+    def clip_gradients(self, grads: Arrays, max_norm: float) -> list[Array]:
+        """Return all gradients, of one dtype, times min(1, max_norm / the norm of all of them as one vector)."""
+        # Not vdot: BLAS may add up in another order with another number of threads.
+        norm = math.sqrt(sum(float(self.xp.square(grad).sum()) for grad in grads))
+        # Where a gradient is not finite, so is the norm, and the comparison leaves it as it is or makes it NaN.
+        return [grad * (max_norm / norm) for grad in grads] if norm > max_norm else list(grads)
+
+    def gather_rows(self, x: Array, indices: Array) -> Array:
+        """Return x[indices] for an integer array ``indices`` (M,) of either module, all in [0, len(x))."""
+        return x[self.asarray(indices)]
+
+    def augment(self, x: Array, draws: Array, cutout: int) -> Array:
+        """Return changed copies of images x (N, C, H, W), from ``draws``, an int32 NumPy array (N, 5).
+
+        Image i is surrounded by zeros, cut out at (draws[i, 0], draws[i, 1]), mirrored left to right where
+        draws[i, 2], and gets zeros in the square of ``cutout`` pixels a side at (draws[i, 3], draws[i, 4]).
+        """
+        out = self.xp.zeros(x.shape, x.dtype)
+        _, _, h, w = x.shape
+        for image, result, (top, left, mirrored, cut_top, cut_left) in zip(x, out, draws.tolist(), strict=True):
+            source = image[:, max(top, 0) : max(h + top, 0), max(left, 0) : max(w + left, 0)]
+            y, column = max(-top, 0), max(-left, 0)
+            target = result[:, :, ::-1] if mirrored else result
+            target[:, y : y + source.shape[1], column : column + source.shape[2]] = source
+            if cutout:
+                result[:, max(cut_top, 0) : max(cut_top + cutout, 0), max(cut_left, 0) : max(cut_left + cutout, 0)] = 0
+        return out
