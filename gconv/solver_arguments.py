@@ -7,7 +7,8 @@ from typing import Any
 from gconv._checks import param, positive_int
 from gconv._typing import Array
 from gconv.backends import array_kind
-from gconv.optim import HYPERPARAMETERS, UPDATE_RULES
+from gconv.backends.update_rules import UPDATE_RULES
+from gconv.optim import HYPERPARAMETERS
 from gconv.training.augmentation import Augment
 
 __all__ = ["check_augment", "check_model", "check_optim", "optional_count", "samples"]

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gconv._typing import Array
-from gconv.optim import update_all
+from gconv.backends.base import StepControl
 from gconv.solver_draws import Minibatch
 from gconv.solver_graph import MAX_QUEUED, StepGraphs
-from gconv.solver_steps import Steps, diverged
+from gconv.solver_steps import Steps, diverged, update
 
 if TYPE_CHECKING:
     from gconv.solver import Solver
@@ -131,6 +131,5 @@ class DeviceSteps(Steps):
         dtype = next(iter(params.values())).dtype
         backend.record_loss(backend.asarray(loss, dtype), self._losses, self.row, self._stopped)
         grads = solver._hooks.gradients(solver, grads)
-        with backend.controlled(self._stopped, table, None if table is None else self.row):
-            update_all(solver.update_rule, params, grads, solver.optim_configs, targets)
+        update(solver, grads, targets, StepControl(self._stopped, table, self.row))
         backend.next_step(self.row)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gconv._typing import Array
-from gconv.optim import HYPERPARAMETERS, rule_scalars
+from gconv.optim import HYPERPARAMETERS, step_scalars
 from gconv.solver_draws import Minibatch
 
 if TYPE_CHECKING:
@@ -87,9 +87,9 @@ class StepGraphs:
         """Put the scalars of the steps to come into the table, from the row ``first`` on."""
         config = next(iter(self._solver.optim_configs.values()))
         scalars = np.zeros((len(self._rates), 4))
-        for row, values in zip(scalars, rule_scalars(self._solver.update_rule, config, self._rates), strict=True):
+        for row, values in zip(scalars, step_scalars(self._solver.update_rule, config, self._rates), strict=True):
             row[: len(values)] = values
-        self._table[first : first + len(scalars)].set(scalars)
+        self._backend.upload(self._table[first : first + len(scalars), 0], scalars)
 
     def _require_one_group(self) -> None:
         numbers = [
@@ -101,14 +101,12 @@ class StepGraphs:
 
     def _make_tables(self) -> None:
         if self._table is None:
-            from gconv.backends.gpu_graph import GraphRecorder
-
             xp = self._backend.xp
             self._indices = xp.zeros((MAX_QUEUED, self._minibatch_size()), np.int64)
             if self._solver.augment is not None:
                 self._draws = xp.zeros((MAX_QUEUED, self._minibatch_size(), 5), np.int32)
-            self._table = xp.zeros((MAX_QUEUED, 4))
-            self._recorder = GraphRecorder()
+            self._table = xp.zeros((MAX_QUEUED, 1, 4))
+            self._recorder = self._backend.graph_recorder()
 
     def _minibatch_size(self) -> int:
         solver = self._solver
@@ -124,9 +122,10 @@ class StepGraphs:
         self.rows = [solver.draws.minibatch(solver.X_train.shape, solver.iteration + i) for i in range(count)]
         self._rates = solver._rates(solver.iteration, count)
         self._write_scalars(0)
-        self._indices[:count].set(np.stack([row.indices for row in self.rows]).astype(np.int64))
+        self._backend.upload(self._indices[:count], np.stack([row.indices for row in self.rows]).astype(np.int64))
         if self._draws is not None:
-            self._draws[:count].set(np.stack([row.changes for row in self.rows if row.changes is not None]))
+            changes = np.stack([row.changes for row in self.rows if row.changes is not None])
+            self._backend.upload(self._draws[:count], changes)
 
     def _both_sides(self) -> list[tuple[Any, dict[str, Array]]]:
         here = dict(self._solver.model.params)

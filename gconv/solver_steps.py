@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from gconv._typing import Array
 from gconv.backends import Backend, get_backend
-from gconv.optim import update_all
+from gconv.backends.base import StepControl
+from gconv.backends.update_rules import UPDATE_RULES
+from gconv.optim import step_all
 from gconv.solver_draws import Minibatch
 
 if TYPE_CHECKING:
     from gconv.solver import Solver
 
-__all__ = ["HostSteps", "Steps", "TwoArrays", "diverged", "model_backend"]
+__all__ = ["HostSteps", "Steps", "TwoArrays", "diverged", "model_backend", "update"]
 
 
 def model_backend(model: Any) -> Backend:
@@ -85,9 +87,20 @@ class HostSteps(Steps):
         grads = solver._hooks.gradients(solver, grads)
         solver._set_rate(solver._rates(solver.iteration, 1)[0])
         updated = solver._arrays.others(params)
-        update_all(solver.update_rule, params, grads, solver.optim_configs, updated)
+        update(solver, grads, updated)
         self._previous = dict(params)
         params.update(updated)
+
+
+def update(solver: Solver, grads: dict[str, Array], outs: dict[str, Array], control: StepControl | None = None) -> None:
+    """Write the next parameters to ``outs``; the optimiser's states change in place."""
+    params, configs = solver.model.params, solver.optim_configs
+    states: dict[str, dict[str, Array]] = {}
+    for name, w in params.items():
+        held = {key: configs[name].get(key) for key in UPDATE_RULES[solver.update_rule].states}
+        states[name] = {key: get_backend(w).xp.zeros(w.shape, w.dtype) if a is None else a for key, a in held.items()}
+    for name, config in step_all(solver.update_rule, params, grads, configs, outs, states, control).items():
+        configs[name].update(config)
 
 
 def diverged(solver: Solver, loss: float, previous: dict[str, Array]) -> FloatingPointError:

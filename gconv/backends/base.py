@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from gconv._typing import Array, Pair
+from gconv.backends.update_rules import UpdateRule
 
 Arrays = Sequence[Array]
 
-__all__ = ["Backend", "BackendUnavailableError", "adam_scalars", "argmax_dtype"]
+__all__ = ["Arrays", "Backend", "BackendUnavailableError", "StepControl", "argmax_dtype"]
 
 
 class BackendUnavailableError(RuntimeError):
@@ -22,22 +23,31 @@ def argmax_dtype(window: Pair) -> str:
     return "uint8" if window[0] * window[1] <= 256 else "int32"
 
 
-def adam_scalars(
-    t: int, learning_rate: float, beta1: float, beta2: float, weight_decay: float
-) -> tuple[float, float, float]:
-    """Return what of Adam's step number ``t`` depends on t or the rate: a backend may keep these on its device.
+class StepControl(NamedTuple):
+    """Arrays of a backend that an update reads, so that steps can be queued, or captured once and replayed.
 
-    learning_rate / (1 - beta1^t), 1 / (1 - beta2^t), learning_rate * weight_decay.
+    Attributes
+    ----------
+    stopped : int64 array, shape ()
+        Where it is not 0, nothing is written.
+    table : float64 array, shape (steps, groups, 4), optional
+        The scalars of steps to come; ``table[row, group]`` then takes the place of the given ones.
+    row : int64 array, shape (), optional
+    group : int
     """
-    return learning_rate / (1 - beta1**t), 1 / (1 - beta2**t), learning_rate * weight_decay
+
+    stopped: Array
+    table: Array | None = None
+    row: Array | None = None
+    group: int = 0
 
 
 class Backend(ABC):
     """What NumPy and CuPy do not share; everything else a layer takes from ``xp``.
 
     Every method gets arrays of one floating dtype whose shapes have been checked, in any memory layout,
-    and returns new C-contiguous arrays of that dtype. None writes to its inputs, except the optimiser
-    steps to their state and ``out``. Strides, pads and windows are (vertical, horizontal) pairs.
+    and returns new C-contiguous arrays of that dtype. None writes to its inputs, except to what a
+    docstring says. Strides, pads and windows are (vertical, horizontal) pairs.
 
     Attributes
     ----------
@@ -192,55 +202,25 @@ class Backend(ABC):
     def svm_loss(self, x: Array, y: Array) -> tuple[Array, Array]:
         """Return (loss, dx): the mean multiclass hinge loss of scores x (N, C) and labels y (N,), N > 0."""
 
-    # Training: sequences of arrays, one per parameter. The new w goes to its `out`, which may be w itself; state
-    # arrays change in place --------------------------------------------------------------------------
+    # Training: sequences have an array a parameter -------------------------------------------------
 
     @abstractmethod
-    def sgd_step(self, ws: Arrays, dws: Arrays, learning_rate: float, outs: Arrays) -> None:
-        """Write w - learning_rate * dw to ``out``."""
-
-    @abstractmethod
-    def momentum_step(
+    def update(
         self,
+        rule: UpdateRule,
         ws: Arrays,
         dws: Arrays,
-        velocities: Arrays,
-        learning_rate: float,
-        momentum: float,
-        nesterov: bool,
+        states: Sequence[Arrays],
+        scalars: Sequence[float],
+        constants: Sequence[float],
         outs: Arrays,
+        new_states: Sequence[Arrays],
+        control: StepControl | None = None,
     ) -> None:
-        """Set v = momentum * v - learning_rate * dw; write w + v to ``out``, or with Nesterov's look-ahead."""
+        """Do one step of a rule: read ws, dws and states, write outs and new_states, which may be the same arrays.
 
-    @abstractmethod
-    def rmsprop_step(
-        self,
-        ws: Arrays,
-        dws: Arrays,
-        caches: Arrays,
-        learning_rate: float,
-        decay_rate: float,
-        epsilon: float,
-        outs: Arrays,
-    ) -> None:
-        """Set cache = decay * cache + (1 - decay) dw^2; write w - rate * dw / (sqrt(cache) + epsilon) to ``out``."""
-
-    @abstractmethod
-    def adam_step(
-        self,
-        ws: Arrays,
-        dws: Arrays,
-        ms: Arrays,
-        vs: Arrays,
-        t: int,
-        learning_rate: float,
-        beta1: float,
-        beta2: float,
-        epsilon: float,
-        weight_decay: float,
-        outs: Arrays,
-    ) -> None:
-        """Do step number ``t`` >= 1 of Adam with bias correction; ``weight_decay`` is AdamW's, decoupled."""
+        ``states`` and ``new_states`` have, for each state of the rule, an array like w for each parameter.
+        """
 
     @abstractmethod
     def l2_penalty(self, loss: Array, weights: Arrays, grads: Arrays, reg: float) -> Array:
@@ -261,3 +241,33 @@ class Backend(ABC):
         Image i is surrounded by zeros, cut out at (draws[i, 0], draws[i, 1]), mirrored left to right where
         draws[i, 2], and gets zeros in the square of ``cutout`` pixels a side at (draws[i, 3], draws[i, 4]).
         """
+
+    # Steps that are queued, or captured and replayed: counters and tables live where the arrays do -----
+
+    @abstractmethod
+    def record_loss(self, loss: Array, losses: Array, row: Array, stopped: Array) -> None:
+        """Store a loss () in losses[row], float64 (steps,), and set stopped, int64 (), unless it is finite."""
+
+    @abstractmethod
+    def next_step(self, row: Array) -> None:
+        """Add 1 to row, int64 ()."""
+
+    @abstractmethod
+    def gather_step_rows(self, x: Array, table: Array, row: Array) -> Array:
+        """Return x[table[row]] for an int64 table (steps, M) and an int64 row ()."""
+
+    @abstractmethod
+    def augment_step(self, x: Array, table: Array, row: Array, cutout: int) -> Array:
+        """Return images x (N, C, H, W) changed as ``augment`` does by table[row], of an int32 table (steps, N, 5)."""
+
+    @abstractmethod
+    def assign(self, outs: Arrays, values: Arrays, stopped: Array) -> None:
+        """Copy each value into its out, of the same shape and any dtype, unless stopped, int64 (), is set."""
+
+    @abstractmethod
+    def upload(self, target: Array, values: Array) -> None:
+        """Copy a NumPy array into ``target`` of its shape, an array here or a slice of one, and wait for nothing."""
+
+    @abstractmethod
+    def graph_recorder(self) -> Any:
+        """Return a new object whose ``record(work)`` captures what work() queues; None where there are no graphs."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from gconv._typing import Array, Pair
-from gconv.backends.base import Arrays, Backend, adam_scalars
+from gconv.backends.base import Arrays, Backend, StepControl
+from gconv.backends.update_rules import UpdateRule
 
-__all__ = ["Compositions"]
+__all__ = ["Compositions", "current_scalars", "each_parameter"]
 
 
 class Compositions(Backend):
@@ -170,91 +173,30 @@ class Compositions(Backend):
         dx /= n
         return loss, dx
 
-    # Training: sequences of arrays, one per parameter. The new w goes to its `out`, which may be w itself; state
-    # arrays change in place --------------------------------------------------------------------------
+    # Training ---------------------------------------------------------------------------------------
 
-    def sgd_step(self, ws: Arrays, dws: Arrays, learning_rate: float, outs: Arrays) -> None:
-        """Write w - learning_rate * dw to ``out``."""
-        for w, dw, out in zip(ws, dws, outs, strict=True):
-            self.xp.subtract(w, learning_rate * dw, out=out)
-
-    def momentum_step(
+    def update(
         self,
+        rule: UpdateRule,
         ws: Arrays,
         dws: Arrays,
-        velocities: Arrays,
-        learning_rate: float,
-        momentum: float,
-        nesterov: bool,
+        states: Sequence[Arrays],
+        scalars: Sequence[float],
+        constants: Sequence[float],
         outs: Arrays,
+        new_states: Sequence[Arrays],
+        control: StepControl | None = None,
     ) -> None:
-        """Set v = momentum * v - learning_rate * dw; write w + v to ``out``, or with Nesterov's look-ahead."""
-        for w, dw, velocity, out in zip(ws, dws, velocities, outs, strict=True):
-            step = learning_rate * dw
-            velocity *= momentum
-            velocity -= step
-            if nesterov:
-                self.xp.subtract(momentum * velocity, step, out=step)
-                self.xp.add(w, step, out=out)
-            else:
-                self.xp.add(w, velocity, out=out)
-
-    def rmsprop_step(
-        self,
-        ws: Arrays,
-        dws: Arrays,
-        caches: Arrays,
-        learning_rate: float,
-        decay_rate: float,
-        epsilon: float,
-        outs: Arrays,
-    ) -> None:
-        """Set cache = decay * cache + (1 - decay) dw^2; write w - rate * dw / (sqrt(cache) + epsilon) to ``out``."""
-        xp = self.xp
-        for w, dw, cache, out in zip(ws, dws, caches, outs, strict=True):
-            square = dw * dw
-            square *= 1 - decay_rate
-            cache *= decay_rate
-            cache += square
-            root = xp.sqrt(cache, out=square)
-            root += epsilon
-            step = learning_rate * dw
-            step /= root
-            xp.subtract(w, step, out=out)
-
-    def adam_step(
-        self,
-        ws: Arrays,
-        dws: Arrays,
-        ms: Arrays,
-        vs: Arrays,
-        t: int,
-        learning_rate: float,
-        beta1: float,
-        beta2: float,
-        epsilon: float,
-        weight_decay: float,
-        outs: Arrays,
-    ) -> None:
-        """Do step number ``t`` >= 1 of Adam with bias correction; ``weight_decay`` is AdamW's, decoupled."""
-        xp = self.xp
-        rate, correction, shrink = adam_scalars(t, learning_rate, beta1, beta2, weight_decay)
-        for w, dw, m, v, out in zip(ws, dws, ms, vs, outs, strict=True):
-            step = (1 - beta1) * dw
-            m *= beta1
-            m += step
-            root = dw * dw
-            root *= 1 - beta2
-            v *= beta2
-            v += root
-            xp.multiply(v, correction, out=root)
-            xp.sqrt(root, out=root)
-            root += epsilon
-            xp.multiply(m, rate, out=step)
-            step /= root
-            if shrink:
-                step += shrink * w
-            xp.subtract(w, step, out=out)
+        """Do what the rule's definition says, parameter by parameter; control is waited for."""
+        current = current_scalars(scalars, control)
+        if current is None:
+            return
+        for w, dw, out, old, new in each_parameter(ws, dws, outs, states, new_states):
+            if not w.ndim:
+                # An operation on arrays without axes returns a scalar, which can't be written to.
+                w, dw, out, *both = (self.xp.reshape(a, 1) for a in (w, dw, out, *old, *new))
+                old, new = both[: len(old)], both[len(old) :]
+            rule.step(self.xp, w, dw, old, current, constants, out, new)
 
     def l2_penalty(self, loss: Array, weights: Arrays, grads: Arrays, reg: float) -> Array:
         """Return loss + 0.5 * reg * (sum of all squares), and add reg * w to each gradient in place."""
@@ -291,3 +233,59 @@ class Compositions(Backend):
             if cutout:
                 result[:, max(cut_top, 0) : max(cut_top + cutout, 0), max(cut_left, 0) : max(cut_left + cutout, 0)] = 0
         return out
+
+    # Steps that are queued --------------------------------------------------------------------------
+
+    def record_loss(self, loss: Array, losses: Array, row: Array, stopped: Array) -> None:
+        """Look at the loss."""
+        value = float(loss)
+        losses[int(row)] = value
+        if not math.isfinite(value):
+            stopped[...] = 1
+
+    def next_step(self, row: Array) -> None:
+        """Count on."""
+        row[...] += 1
+
+    def gather_step_rows(self, x: Array, table: Array, row: Array) -> Array:
+        """Look at the row."""
+        return self.gather_rows(x, table[int(row)])
+
+    def augment_step(self, x: Array, table: Array, row: Array, cutout: int) -> Array:
+        """Look at the row."""
+        return self.augment(x, table[int(row)], cutout)
+
+    def assign(self, outs: Arrays, values: Arrays, stopped: Array) -> None:
+        """Look at the flag."""
+        if not int(stopped):
+            for out, value in zip(outs, values, strict=True):
+                out[...] = value
+
+    def upload(self, target: Array, values: Array) -> None:
+        """Copy at once."""
+        target[...] = values
+
+    def graph_recorder(self) -> Any:
+        """Record nothing."""
+        return None
+
+
+def current_scalars(scalars: Sequence[float], control: StepControl | None) -> Sequence[float] | None:
+    """Return the scalars of this step as ``control`` has them, None where nothing is to be written."""
+    if control is None:
+        return scalars
+    if int(control.stopped):
+        return None
+    if control.table is None or control.row is None:
+        return scalars
+    found: list[float] = control.table[int(control.row), control.group].tolist()
+    return found
+
+
+def each_parameter(
+    ws: Arrays, dws: Arrays, outs: Arrays, states: Sequence[Arrays], new_states: Sequence[Arrays]
+) -> Iterator[tuple[Array, Array, Array, Arrays, Arrays]]:
+    """Yield (w, dw, out, its states, its new states) of each parameter."""
+    nothing: list[tuple[Array, ...]] = [()] * len(ws)
+    old, new = (list(zip(*arrays, strict=True)) if arrays else nothing for arrays in (states, new_states))
+    return zip(ws, dws, outs, old, new, strict=True)
