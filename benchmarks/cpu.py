@@ -38,13 +38,14 @@ MEMORY = """
 import resource, sys
 import numpy as np
 from gconv.classifiers import ThreeLayerConvNet
-from gconv.optim import update_all
+from gconv.optim import adam
 def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 model = ThreeLayerConvNet(rng=0)
 configs = {name: {"learning_rate": 1e-3} for name in model.params}
 def step(x, y):
     _, grads = model.loss(x, y)
-    update_all("adam", model.params, grads, configs, model.params)
+    for name, w in model.params.items():
+        adam(w, grads[name], configs[name], out=w)
     return grads
 step(np.zeros((50, 3, 32, 32), np.float32), np.zeros(50, int))
 n = 2000

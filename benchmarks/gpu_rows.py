@@ -17,10 +17,11 @@ import numpy as np
 
 from benchmarks.gpu_shapes import CONVOLUTIONS, LARGE, SETS, STEPS
 from gconv.backends import get_backend, use_backend
+from gconv.backends.update_rules import UPDATE_RULES
 from gconv.classifiers import ThreeLayerConvNet
 from gconv.fast_layers import conv_backward_fast, conv_forward_fast, max_pool_backward_fast, max_pool_forward_fast
 from gconv.layers import softmax_loss, spatial_batchnorm_backward, spatial_batchnorm_forward
-from gconv.optim import update_all
+from gconv.optim import step_all
 from gconv.solver import Solver
 
 Row = tuple[Callable[[], Any], float, float]
@@ -121,9 +122,10 @@ def softmax(shrink: int) -> Row:
 def optimiser(rule: str, shrink: int) -> Row:
     size = 64_000_000 // shrink
     params, grads = {"w": normal(size)}, {"w": normal(size)}
-    configs: dict[str, dict[str, Any]] = {"w": {}}
-    arrays = {"sgd": 3, "sgd_momentum": 5, "rmsprop": 5, "adam": 7}[rule]
-    return lambda: update_all(rule, params, grads, configs, params), arrays * 4.0 * size, 0
+    states = {"w": {key: cupy.zeros(size, "float32") for key in UPDATE_RULES[rule].states}}
+    configs: dict[str, dict[str, Any]] = {"w": dict(states["w"])}
+    arrays = 3 + 2 * len(states["w"])
+    return lambda: step_all(rule, params, grads, configs, params, states), arrays * 4.0 * size, 0
 
 
 def course_convolution(backend: str, backward: bool) -> Row:

@@ -8,28 +8,21 @@ changes in place. A parameter keeps its dtype.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from gconv._arguments import backend_of
-from gconv._checks import check_shape, common_dtype, positive_int, real_number
+from gconv._checks import check_shape, common_dtype, one_of, param, positive_int, real_number
 from gconv._typing import Array
 from gconv.backends import Backend
-from gconv.backends.base import adam_scalars
+from gconv.backends.base import StepControl
+from gconv.backends.update_rules import UPDATE_RULES, UpdateRule
 
 __all__ = ["adam", "adamw", "nesterov_momentum", "rmsprop", "sgd", "sgd_momentum"]
 
 Config = dict[str, Any]
-
-
-class UpdateRule(Protocol):
-    """The signature of every rule."""
-
-    def __call__(
-        self, w: Array, dw: Array, config: Config | None = None, *, out: Array | None = None
-    ) -> tuple[Array, Config]: ...
 
 
 def sgd(w: Array, dw: Array, config: Config | None = None, *, out: Array | None = None) -> tuple[Array, Config]:
@@ -188,161 +181,262 @@ def adamw(w: Array, dw: Array, config: Config | None = None, *, out: Array | Non
     return _single("adamw", w, dw, config, out)
 
 
-# What a Solver takes by name: these and no other attribute of the module.
-UPDATE_RULES: dict[str, UpdateRule] = {
-    "sgd": sgd,
-    "sgd_momentum": sgd_momentum,
-    "nesterov_momentum": nesterov_momentum,
-    "rmsprop": rmsprop,
-    "adam": adam,
-    "adamw": adamw,
-}
-
-# Where the config names none.
-LEARNING_RATES = {name: 1e-3 if name.startswith("adam") else 1e-2 for name in UPDATE_RULES}
-
-HYPERPARAMETERS = ("learning_rate", "momentum", "decay_rate", "epsilon", "beta1", "beta2", "weight_decay")
-STATE = ("velocity", "cache", "m", "v", "t")
-_KEYS = frozenset((*HYPERPARAMETERS, *STATE))
-_STATES: dict[str, tuple[str, ...]] = {
-    "sgd": (),
-    "sgd_momentum": ("velocity",),
-    "nesterov_momentum": ("velocity",),
-    "rmsprop": ("cache",),
-    "adam": ("m", "v"),
-    "adamw": ("m", "v"),
-}
+# Where a config names none.
+LEARNING_RATES = {name: rule.hyperparameters["learning_rate"].default for name, rule in UPDATE_RULES.items()}
+HYPERPARAMETERS = tuple(dict.fromkeys(key for rule in UPDATE_RULES.values() for key in rule.hyperparameters))
+STATES = tuple(dict.fromkeys(key for rule in UPDATE_RULES.values() for key in rule.states))
+_KEYS = (*HYPERPARAMETERS, *STATES, "t")
 
 
-class _Step:
-    """The checked arguments of one update."""
+class _Parameter(NamedTuple):
+    """One parameter's part in an update, checked; None for a state that is zeros."""
 
-    def __init__(self, func: str, w: Array, dw: Array, config: Config | None, out: Array | None) -> None:
-        self.func, self.config = func, {} if config is None else config
-        if not isinstance(self.config, dict):
-            raise TypeError(f"{func}: config must be a dictionary; got {type(config).__name__}")
-        if not self.config.keys() <= _KEYS:
-            unknown = next(key for key in self.config if key not in _KEYS)
-            known = ", ".join((*HYPERPARAMETERS, *STATE))
-            raise ValueError(f"{func}: config must have keys among {known}; got {unknown!r}")
-        self.backend: Backend = backend_of(func, w=w, dw=dw)
-        dtype = common_dtype(func, w=w)
-        common_dtype(func, w=w, dw=dw)
-        check_shape(func, "dw", dw, w.shape, "of w")
-        self.w, self.dw = self.backend.asarray(w, dtype), self.backend.asarray(dw, dtype)
-        self.in_place = out is not None
-        if out is not None:
-            backend_of(func, w=w, out=out)
-            check_shape(func, "out", out, w.shape, "of w")
-            if out.dtype != w.dtype:
-                raise TypeError(f"{func}: out must have the dtype of w, {w.dtype}; got {out.dtype}")
-        self.out = self.backend.xp.empty(w.shape, dtype) if out is None else out
-        self.scalars = self._numbers()
-
-    def _numbers(self) -> tuple[float, ...]:
-        """Return the rule's hyper-parameters in the order the backend takes them, checked and with defaults."""
-        rate = self.number("learning_rate", LEARNING_RATES[self.func])
-        if self.func == "sgd":
-            return (rate,)
-        if self.func in ("sgd_momentum", "nesterov_momentum"):
-            return rate, self.number("momentum", 0.9, 0, 1)
-        if self.func == "rmsprop":
-            return rate, self.number("decay_rate", 0.99, 0, 1), self.number("epsilon", 1e-8, 0)
-        below_one = 1 - 2**-53
-        t = positive_int(self.func, "config['t']", self.config.get("t", 0), minimum=0) + 1
-        betas = self.number("beta1", 0.9, 0, below_one), self.number("beta2", 0.999, 0, below_one)
-        epsilon = self.number("epsilon", 1e-8, 0)
-        return t, rate, *betas, epsilon, self.number("weight_decay", 1e-2, 0) if self.func == "adamw" else 0.0
-
-    def number(self, key: str, default: float, low: float = 0.0, high: float = float("inf")) -> float:
-        value = self.config.setdefault(key, default)
-        return real_number(self.func, f"config[{key!r}]", value, low, high)
-
-    def state(self, key: str) -> Array:
-        """Return the state array that the step may write to, and store it in the config."""
-        array = self.config.get(key)
-        if array is None:
-            array = self.backend.xp.zeros(self.w.shape, self.w.dtype)
-        else:
-            if type(array) is not type(self.w) or array.shape != self.w.shape:
-                name = f"config[{key!r}]"
-                backend_of(self.func, w=self.w, **{name: array})
-                check_shape(self.func, name, array, self.w.shape, "of w")
-            if not self.in_place or array.dtype != self.w.dtype:
-                array = array.astype(self.w.dtype)
-        self.config[key] = array
-        return array
+    backend: Backend
+    w: Array
+    dw: Array
+    numbers: dict[str, float]
+    t: int
+    states: list[Array | None]
 
 
-def update_all(
-    update_rule: str,
-    params: dict[str, Array],
-    grads: dict[str, Array],
-    configs: dict[str, Config],
-    outs: dict[str, Array],
-) -> None:
-    """Do one step of a rule on every parameter, those of equal hyper-parameters in one call of the backend.
+def partition(update_rule: str, params: Mapping[str, Array], configs: Mapping[str, Config]) -> list[list[str]]:
+    """Group the parameters whose update one call of a backend serves.
 
     Parameters
     ----------
     update_rule : str
         A key of UPDATE_RULES.
-    params, grads, outs : dict of str to array
-        Parameters, their gradients, and where the new parameters are written.
+    params : dict of str to array
     configs : dict of str to dict
-        Each parameter's configuration and state, updated in place.
+        Each parameter's configuration.
+
+    Returns
+    -------
+    list of list of str
+        Names of equal dtype, backend, hyper-parameters and number of steps done, in order of first appearance.
 
     Raises
     ------
     ValueError, TypeError
         As the rule does.
     """
-    groups: dict[Any, list[_Step]] = {}
+    rule = _rule("partition", update_rule)
+    keys = {}
     for name, w in params.items():
-        step = _Step(update_rule, w, grads[name], configs[name], outs[name])
-        groups.setdefault((step.w.dtype, id(step.backend), step.scalars), []).append(step)
-    for steps in groups.values():
-        _run(steps)
+        label = f" for parameter {name!r}"
+        named = {f"w{label}": _with_axes(w)}
+        numbers, t = _numbers(rule, param(rule.name, "configs", configs, name), label)
+        keys[name] = _part(backend_of(rule.name, **named), common_dtype(rule.name, **named), numbers, t)
+    return _parts(keys)
+
+
+def step_all(
+    update_rule: str,
+    params: Mapping[str, Array],
+    grads: Mapping[str, Array],
+    configs: Mapping[str, Config],
+    outs: Mapping[str, Array],
+    state_outs: Mapping[str, Mapping[str, Array]],
+    control: StepControl | None = None,
+) -> dict[str, Config]:
+    """Compute a step of every parameter, those of a part of ``partition`` in one call of the backend.
+
+    Nothing is written to but ``outs`` and ``state_outs``, and nothing at all before every argument was checked. So a
+    step that is given arrays of its own to write to can be abandoned half-way, with nothing changed.
+
+    Parameters
+    ----------
+    update_rule : str
+        A key of UPDATE_RULES.
+    params : dict of str to array
+        The parameters to update; ``grads`` and ``configs`` may have more names.
+    grads, outs : dict of str to array
+        Their gradients, and where the new parameters are written, which may be the parameters.
+    configs : dict of str to dict
+        Each parameter's configuration and state; left alone.
+    state_outs : dict of str to dict of str to array
+        Where the new states are written, as ``state_outs["W1"]["velocity"]``; may be those of ``configs``. A rule
+        without states needs no entry.
+    control : StepControl, optional
+        Where the backend finds a step's scalars, those of part i in ``table[:, i]``, and whether it is to do nothing.
+
+    Returns
+    -------
+    dict of str to dict
+        What each parameter's configuration becomes: hyper-parameters with defaults, the arrays of ``state_outs``, and
+        the number of steps.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As the rule does, with the name of the parameter.
+    """
+    rule = _rule("step_all", update_rule)
+    checked = {
+        name: _checked(
+            *(rule, w, param(rule.name, "grads", grads, name), param(rule.name, "configs", configs, name)),
+            f" for parameter {name!r}",
+        )
+        for name, w in params.items()
+    }
+    targets: dict[str, tuple[Array, list[Array]]] = {}
+    for name, parameter in checked.items():
+        label, out = f" for parameter {name!r}", param(rule.name, "outs", outs, name)
+        _check_out(rule, f"out{label}", parameter, out)
+        given = param(rule.name, "state_outs", state_outs, name) if rule.states else {}
+        new_states = [param(rule.name, f"state_outs{label}", given, key) for key in rule.states]
+        for key, array in zip(rule.states, new_states, strict=True):
+            _check_out(rule, f"state_outs[{key!r}]{label}", parameter, array)
+        targets[name] = out, new_states
+    keys = {name: _part(p.backend, p.w.dtype, p.numbers, p.t) for name, p in checked.items()}
+    for group, names in enumerate(_parts(keys)):
+        chosen = None if control is None else control._replace(group=group)
+        _run(rule, [checked[name] for name in names], [targets[name] for name in names], chosen)
+    return {
+        name: {**parameter.numbers, **configs[name], **_after(rule, parameter, targets[name][1])}
+        for name, parameter in checked.items()
+    }
 
 
 def check_config(update_rule: str, config: Config) -> None:
     """Raise ValueError or TypeError unless a step could be done with the numbers in ``config``."""
-    w = np.zeros(1)
-    _Step(update_rule, w, w, {key: value for key, value in config.items() if key not in _STATES[update_rule]}, None)
+    _numbers(_rule("check_config", update_rule), config, "")
 
 
-def rule_scalars(update_rule: str, config: Config, rates: Sequence[float]) -> list[tuple[float, ...]]:
-    """Return what changes from step to step, for a step with each learning rate, as the backends' kernels take it."""
-    if update_rule not in ("adam", "adamw"):
-        return [(rate,) for rate in rates]
-    decay = config["weight_decay"] if update_rule == "adamw" else 0.0
-    first = config["t"] + 1
-    return [adam_scalars(t, rate, config["beta1"], config["beta2"], decay) for t, rate in enumerate(rates, first)]
+def step_scalars(
+    update_rule: str, config: Config, rates: Sequence[float], first_t: int | None = None
+) -> list[tuple[float, ...]]:
+    """Return what a table of a StepControl holds of steps to come.
+
+    Parameters
+    ----------
+    update_rule : str
+        A key of UPDATE_RULES.
+    config : dict
+        Hyper-parameters, and ``t`` where the rule counts.
+    rates : sequence of float
+        The learning rate of each step.
+    first_t : int, optional
+        The number of the first of these steps, from 1; else that of the next one, t + 1.
+
+    Returns
+    -------
+    list of tuple of float
+        Of each step, four numbers at most.
+    """
+    rule = _rule("step_scalars", update_rule)
+    numbers, t = _numbers(rule, config, "")
+    first = t + 1 if first_t is None else first_t
+    return [rule.scalars({**numbers, "learning_rate": rate}, first + i) for i, rate in enumerate(rates)]
+
+
+def _part(backend: Backend, dtype: np.dtype[Any], numbers: dict[str, float], t: int) -> tuple[Any, ...]:
+    """Return what the parameters of one part have in common."""
+    return dtype, id(backend), *numbers.values(), t
+
+
+def _parts(keys: dict[str, tuple[Any, ...]]) -> list[list[str]]:
+    """Group names of equal keys."""
+    parts: dict[tuple[Any, ...], list[str]] = {}
+    for name, key in keys.items():
+        parts.setdefault(key, []).append(name)
+    return list(parts.values())
+
+
+def _rule(func: str, name: str) -> UpdateRule:
+    return UPDATE_RULES[one_of(func, "update_rule", name, tuple(UPDATE_RULES))]
 
 
 def _single(func: str, w: Array, dw: Array, config: Config | None, out: Array | None) -> tuple[Array, Config]:
-    step = _Step(func, w, dw, config, out)
-    _run([step])
-    return step.out, step.config
+    """Do a step of one parameter, as the course's functions do."""
+    rule, config = UPDATE_RULES[func], {} if config is None else config
+    parameter = _checked(rule, w, dw, config, "")
+    if out is not None:
+        _check_out(rule, "out", parameter, out)
+    xp, w = parameter.backend.xp, parameter.w
+    written = xp.empty(w.shape, w.dtype) if out is None else out
+    # With `out` the states change in place, unless they had another dtype.
+    new_states = [
+        xp.empty(w.shape, w.dtype) if out is None or array is None or array is not config.get(key) else array
+        for key, array in zip(rule.states, parameter.states, strict=True)
+    ]
+    _run(rule, [parameter], [(written, new_states)], None)
+    for key, number in parameter.numbers.items():
+        config.setdefault(key, number)
+    config.update(_after(rule, parameter, new_states))
+    return written, config
 
 
-def _run(steps: list[_Step]) -> None:
-    """Do steps that share their rule and their hyper-parameters."""
-    func, backend = steps[0].func, steps[0].backend
-    scalars: Any = steps[0].scalars
-    ws, dws, outs = ([getattr(step, name) for step in steps] for name in ("w", "dw", "out"))
-    states: Any = [[step.state(key) for step in steps] for key in _STATES[func]]
-    if func == "sgd":
-        (rate,) = scalars
-        backend.sgd_step(ws, dws, rate, outs)
-    elif func in ("sgd_momentum", "nesterov_momentum"):
-        rate, momentum = scalars
-        backend.momentum_step(ws, dws, states[0], rate, momentum, func == "nesterov_momentum", outs)
-    elif func == "rmsprop":
-        rate, decay, epsilon = scalars
-        backend.rmsprop_step(ws, dws, states[0], rate, decay, epsilon, outs)
-    else:
-        t, rate, beta1, beta2, epsilon, decay = scalars
-        backend.adam_step(ws, dws, states[0], states[1], t, rate, beta1, beta2, epsilon, decay, outs)
-        for step in steps:
-            step.config["t"] = t
+def _checked(rule: UpdateRule, w: Array, dw: Array, config: Config, label: str) -> _Parameter:
+    func, w_name, dw_name = rule.name, f"w{label}", f"dw{label}"
+    numbers, t = _numbers(rule, config, label)
+    w, dw = _with_axes(w), _with_axes(dw)
+    backend = backend_of(func, **{w_name: w, dw_name: dw})
+    dtype = common_dtype(func, **{w_name: w})
+    common_dtype(func, **{w_name: w, dw_name: dw})
+    check_shape(func, dw_name, dw, w.shape, "of w")
+    w, dw = backend.asarray(w, dtype), backend.asarray(dw, dtype)
+    states: list[Array | None] = []
+    for key in rule.states:
+        array = config.get(key)
+        if array is not None:
+            array, name = _with_axes(array), f"config[{key!r}]{label}"
+            if type(array) is not type(w) or array.shape != w.shape:
+                backend_of(func, **{w_name: w, name: array})
+                check_shape(func, name, array, w.shape, "of w")
+            array = array if array.dtype == dtype else array.astype(dtype)
+        states.append(array)
+    return _Parameter(backend, w, dw, numbers, t, states)
+
+
+def _with_axes(array: Array) -> Array:
+    """Return what an operation on NumPy arrays without axes gave, a scalar, as the array that it stands for."""
+    return np.asarray(array) if isinstance(array, np.generic) else array
+
+
+def _numbers(rule: UpdateRule, config: Config, label: str) -> tuple[dict[str, float], int]:
+    """Return the rule's hyper-parameters, with defaults, and the number of steps done."""
+    func = rule.name
+    if not isinstance(config, dict):
+        raise TypeError(f"{func}: config{label} must be a dictionary; got {type(config).__name__}")
+    for key in config:
+        if key not in _KEYS:
+            raise ValueError(f"{func}: config{label} must have keys among {', '.join(_KEYS)}; got {key!r}")
+    numbers = {
+        key: real_number(func, f"config[{key!r}]{label}", config.get(key, number.default), number.low, number.high)
+        for key, number in rule.hyperparameters.items()
+    }
+    done = positive_int(func, f"config['t']{label}", config.get("t", 0), minimum=0) if rule.counts_steps else 0
+    return numbers, done
+
+
+def _check_out(rule: UpdateRule, name: str, parameter: _Parameter, out: Array) -> None:
+    w = parameter.w
+    backend_of(rule.name, w=w, **{name: out})
+    check_shape(rule.name, name, out, w.shape, "of w")
+    if out.dtype.type is not w.dtype.type:
+        raise TypeError(f"{rule.name}: {name} must have the dtype of w, {w.dtype}; got {out.dtype}")
+
+
+def _run(
+    rule: UpdateRule,
+    parameters: list[_Parameter],
+    targets: list[tuple[Array, list[Array]]],
+    control: StepControl | None,
+) -> None:
+    """Do the step of parameters that share backend, dtype, hyper-parameters and number of steps."""
+    backend, _, _, numbers, t, _ = parameters[0]
+    states: list[list[Array]] = [
+        [backend.xp.zeros(p.w.shape, p.w.dtype) if p.states[i] is None else p.states[i] for p in parameters]
+        for i in range(len(rule.states))
+    ]
+    outs, new_states = [out for out, _ in targets], [[new[i] for _, new in targets] for i in range(len(rule.states))]
+    ws, dws = [p.w for p in parameters], [p.dw for p in parameters]
+    scalars, constants = rule.scalars(numbers, t + 1), rule.constants(numbers)
+    backend.update(rule, ws, dws, states, scalars, constants, outs, new_states, control)
+
+
+def _after(rule: UpdateRule, parameter: _Parameter, new_states: list[Array]) -> Config:
+    """Return what a step changes in a config."""
+    after: Config = dict(zip(rule.states, new_states, strict=True))
+    return {**after, "t": parameter.t + 1} if rule.counts_steps else after

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -12,9 +12,11 @@ import numpy as np
 
 from gconv._checks import output_size
 from gconv._typing import Array, Pair
-from gconv.backends.base import Arrays, Backend, adam_scalars, argmax_dtype
+from gconv.backends.base import Arrays, StepControl, argmax_dtype
+from gconv.backends.compositions import Compositions, current_scalars, each_parameter
 from gconv.backends.numpy_arrays import NumpyArrays
 from gconv.backends.threads import get_num_threads, one_thread_after_fork, short_waits
+from gconv.backends.update_rules import UpdateRule
 
 kernels: Any = None
 try:
@@ -67,7 +69,7 @@ def _flat(x: Array) -> Array:
     return x.reshape(-1)
 
 
-class CpuBackend(NumpyArrays, Backend):
+class CpuBackend(NumpyArrays, Compositions):
     """The ``cpu`` backend where the kernels were compiled."""
 
     name = "cpu"
@@ -271,79 +273,34 @@ class CpuBackend(NumpyArrays, Backend):
         dx = _empty(x.shape, x.dtype)
         return x.dtype.type(kernels.svm_loss(_ready(x), np.ascontiguousarray(y, np.int64), dx)), dx
 
-    # Training: one pass over a parameter, its gradient and its state ----------------------------------
+    # Training ---------------------------------------------------------------------------------------
 
-    def sgd_step(self, ws: Arrays, dws: Arrays, learning_rate: float, outs: Arrays) -> None:
-        """Write w - learning_rate * dw to ``out``."""
-        for w, dw, out in zip(ws, dws, outs, strict=True):
-            flat = _flats(w, dw, out)
-            if flat is None:
-                super().sgd_step([w], [dw], learning_rate, [out])
-                continue
-            wf, dwf, outf = flat
-            kernels.sgd_step(wf, dwf, learning_rate, outf, _threads(w.size))
-
-    def momentum_step(
+    def update(
         self,
+        rule: UpdateRule,
         ws: Arrays,
         dws: Arrays,
-        velocities: Arrays,
-        learning_rate: float,
-        momentum: float,
-        nesterov: bool,
+        states: Sequence[Arrays],
+        scalars: Sequence[float],
+        constants: Sequence[float],
         outs: Arrays,
+        new_states: Sequence[Arrays],
+        control: StepControl | None = None,
     ) -> None:
-        """Set v = momentum * v - learning_rate * dw; write w + v to ``out``, or with Nesterov's look-ahead."""
-        for w, dw, velocity, out in zip(ws, dws, velocities, outs, strict=True):
-            flat = _flats(w, dw, velocity, out)
+        """Do it in one pass over a parameter, its gradient and its states."""
+        current = current_scalars(scalars, control)
+        if current is None:
+            return
+        for w, dw, out, old, new in each_parameter(ws, dws, outs, states, new_states):
+            flat = None if rule.kernel is None else _flats(w, dw, out, *old, *new)
             if flat is None:
-                super().momentum_step([w], [dw], [velocity], learning_rate, momentum, nesterov, [out])
+                single = [w], [dw], [[a] for a in old], current, constants, [out], [[a] for a in new]
+                super().update(rule, *single)
                 continue
-            wf, dwf, vf, outf = flat
-            kernels.momentum_step(wf, dwf, vf, learning_rate, momentum, nesterov, outf, _threads(w.size))
-
-    def rmsprop_step(
-        self,
-        ws: Arrays,
-        dws: Arrays,
-        caches: Arrays,
-        learning_rate: float,
-        decay_rate: float,
-        epsilon: float,
-        outs: Arrays,
-    ) -> None:
-        """Set cache = decay * cache + (1 - decay) dw^2; write w - rate * dw / (sqrt(cache) + epsilon) to ``out``."""
-        for w, dw, cache, out in zip(ws, dws, caches, outs, strict=True):
-            flat = _flats(w, dw, cache, out)
-            if flat is None:
-                super().rmsprop_step([w], [dw], [cache], learning_rate, decay_rate, epsilon, [out])
-                continue
-            wf, dwf, cf, outf = flat
-            kernels.rmsprop_step(wf, dwf, cf, learning_rate, decay_rate, epsilon, outf, _threads(w.size))
-
-    def adam_step(
-        self,
-        ws: Arrays,
-        dws: Arrays,
-        ms: Arrays,
-        vs: Arrays,
-        t: int,
-        learning_rate: float,
-        beta1: float,
-        beta2: float,
-        epsilon: float,
-        weight_decay: float,
-        outs: Arrays,
-    ) -> None:
-        """Do step number ``t`` >= 1 of Adam with bias correction; ``weight_decay`` is AdamW's, decoupled."""
-        scalars = *adam_scalars(t, learning_rate, beta1, beta2, weight_decay), beta1, beta2, epsilon
-        for w, dw, m, v, out in zip(ws, dws, ms, vs, outs, strict=True):
-            flat = _flats(w, dw, m, v, out)
-            if flat is None:
-                super().adam_step([w], [dw], [m], [v], t, learning_rate, beta1, beta2, epsilon, weight_decay, [out])
-                continue
-            wf, dwf, mf, vf, outf = flat
-            kernels.adam_step(wf, dwf, mf, vf, *scalars, outf, _threads(w.size))
+            wf, dwf, outf, *both = flat
+            read, written = tuple(both[: len(old)]), tuple(both[len(old) :])
+            numbers = tuple(current), tuple(constants)
+            kernels.update(rule.kernel, wf, dwf, read, *numbers, outf, written, _threads(w.size))
 
     def l2_penalty(self, loss: Array, weights: Arrays, grads: Arrays, reg: float) -> Array:
         """Read each weight once for the sum and the gradient."""
@@ -366,8 +323,9 @@ class CpuBackend(NumpyArrays, Backend):
 
 
 def _flats(*arrays: Array) -> list[Array] | None:
-    """Return the arrays as flat views that a kernel may write to; None where one is not contiguous."""
-    return [a.reshape(-1) for a in arrays] if all(a.flags.c_contiguous and a.flags.aligned for a in arrays) else None
+    """Return the arrays as flat views that a kernel may write to; None where one is not as a kernel takes it."""
+    ready = all(a.flags.c_contiguous and a.flags.aligned and a.dtype.isnative for a in arrays)
+    return [a.reshape(-1) for a in arrays] if ready else None
 
 
 def _conv_out(x_shape: tuple[int, ...], w_shape: tuple[int, ...], stride: Pair, pad: Pair) -> tuple[int, int, int, int]:

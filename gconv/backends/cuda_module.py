@@ -12,6 +12,7 @@ import numpy as np
 
 from gconv import kernels
 from gconv._typing import Array
+from gconv.backends.capture import capture
 
 __all__ = [
     "SUFFIXES",
@@ -79,7 +80,15 @@ def kernel(file: str, operation: str, dtype: str, wide: bool) -> Any:
     """Return the kernel ``<operation>_<f32|f64>`` of one file, compiled on first use in the process.
 
     CuPy keeps the binary on disk (CUPY_CACHE_DIR), so another process compiles nothing.
+
+    Raises
+    ------
+    RuntimeError
+        If this is the first use, and a graph is being captured: a device loads nothing then.
     """
+    if capture.running:
+        name = f"{operation}_{SUFFIXES[dtype]}"
+        raise RuntimeError(f"launch: kernel {name} of {file}.cu must run once before a graph is captured; got none")
     return kernel_module(file, dtype, wide).get_function(f"{operation}_{SUFFIXES[dtype]}")
 
 

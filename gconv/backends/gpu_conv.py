@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 import math
-import threading
 
 import cupy
 
 from gconv._checks import output_size
 from gconv._typing import Array, Pair
-from gconv.backends.base import Backend, argmax_dtype
+from gconv.backends.base import argmax_dtype
+from gconv.backends.capture import capture
+from gconv.backends.compositions import Compositions
 from gconv.backends.cuda_module import launch
 from gconv.backends.gpu_memory import names_memory
 from gconv.backends.gpu_plan import COLUMN_BYTES, Plan, blocks_for, plan_product, unrolls_columns
 
-__all__ = ["BLOCK", "GpuConvolution", "capture", "ready"]
+__all__ = ["BLOCK", "GpuConvolution", "ready"]
 
 BLOCK = (256,)
 MAX_GRID_Y = 65535  # CUDA's limit
-
-
-class Capture(threading.local):
-    """Whether this thread is capturing a graph: CuPy refuses cuBLAS then."""
-
-    running = False
-
-
-capture = Capture()
 
 
 def ready(x: Array) -> Array:
@@ -34,7 +26,7 @@ def ready(x: Array) -> Array:
     return cupy.ascontiguousarray(x)
 
 
-class GpuConvolution(Backend):
+class GpuConvolution(Compositions):
     """The part of GpuBackend whose work is matrix products and windows."""
 
     @names_memory

@@ -7,7 +7,7 @@ from typing import Any
 
 import cupy
 
-from gconv.backends.gpu_conv import capture
+from gconv.backends.capture import capture
 
 __all__ = ["GraphRecorder"]
 
@@ -17,7 +17,6 @@ class GraphRecorder:
 
     A replay writes to the temporary arrays' addresses again: in CuPy's common pool these would by then belong to
     other arrays. The graphs are valid as long as the recorder lives.
-
     """
 
     def __init__(self) -> None:

@@ -6,7 +6,7 @@ import cupy
 import numpy as np
 
 from gconv._typing import Array
-from gconv.backends.base import Backend
+from gconv.backends.compositions import Compositions
 from gconv.backends.cuda_module import launch
 from gconv.backends.gpu_conv import BLOCK, ready
 from gconv.backends.gpu_memory import names_memory
@@ -15,7 +15,7 @@ from gconv.backends.gpu_plan import FEW_CLASSES, GATHER_BLOCKS, LARGE_PLANE, blo
 __all__ = ["GpuNormalisation"]
 
 
-class GpuNormalisation(Backend):
+class GpuNormalisation(Compositions):
     """The part of GpuBackend whose work is sums over rows and channels."""
 
     @names_memory

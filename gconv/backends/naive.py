@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from gconv._typing import Array, Pair
-from gconv.backends.base import Backend, argmax_dtype
+from gconv.backends.base import argmax_dtype
+from gconv.backends.compositions import Compositions
 
 __all__ = ["NaiveBackend"]
 
@@ -27,7 +28,7 @@ def _out_size(size: int, field: int, stride: int, pad: int) -> int:
     return places
 
 
-class NaiveBackend(Backend):
+class NaiveBackend(Compositions):
     """Loops over NumPy arrays."""
 
     name = "naive"

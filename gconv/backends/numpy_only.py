@@ -12,7 +12,8 @@ import numpy as np
 from gconv._checks import output_size
 from gconv._typing import Array, Pair
 from gconv.backends import numpy_kernels as kernels
-from gconv.backends.base import Backend, argmax_dtype
+from gconv.backends.base import argmax_dtype
+from gconv.backends.compositions import Compositions
 from gconv.backends.numpy_arrays import NumpyArrays
 
 __all__ = ["NumpyBackend"]
@@ -62,7 +63,7 @@ class _Workspace(threading.local):
         return buffer[:size].view(dtype).reshape(rows, columns)
 
 
-class NumpyBackend(NumpyArrays, Backend):
+class NumpyBackend(NumpyArrays, Compositions):
     """The ``cpu`` backend where the compiled kernels are missing."""
 
     name = "cpu"

@@ -18,7 +18,7 @@ from gconv.benchmarking.shapes import BATCHES, CONVOLUTIONS, POOLED, SEED, Convo
 from gconv.classifiers import ThreeLayerConvNet
 from gconv.layer_utils import conv_relu_pool_backward, conv_relu_pool_forward
 from gconv.layers import softmax_loss, spatial_batchnorm_backward, spatial_batchnorm_forward
-from gconv.optim import update_all
+from gconv.optim import step_all
 from gconv.solver import Solver
 
 __all__ = ["prepare", "rows", "synchronize", "versions"]
@@ -48,6 +48,11 @@ def normal(*shape: int, dtype: str = "float32", scale: float = 1.0) -> Any:
     """Return the same random values each time, on the backend."""
     values = np.random.default_rng(0).standard_normal(shape, dtype=dtype)  # type: ignore[call-overload]
     return get_backend().asarray(values * np.asarray(scale, dtype))
+
+
+def zeros(w: Any, *names: str) -> dict[str, Any]:
+    """Return an update rule's states of a parameter before its first step."""
+    return {name: get_backend(w).xp.zeros(w.shape, w.dtype) for name in names}
 
 
 def convolution(shape: Convolution, backward: bool, dtype: str = "float32", method: str = "fast") -> Row:
@@ -80,11 +85,12 @@ def step(batch: int) -> Row:
     model = ThreeLayerConvNet(weight_scale=1e-2, rng=0)
     images, labels = normal(20 * batch, 3, 32, 32), get_backend().asarray(np.arange(20 * batch) % 10)
     turns = cycle([(images[i : i + batch], labels[i : i + batch]) for i in range(0, 20 * batch, batch)])
-    configs: dict[str, dict[str, Any]] = {name: {"learning_rate": 1e-3} for name in model.params}
+    states = {name: zeros(w, "m", "v") for name, w in model.params.items()}
+    configs: dict[str, dict[str, Any]] = {name: {"learning_rate": 1e-3, **states[name]} for name in model.params}
 
     def work() -> None:
         _, grads = model.loss(*next(turns))
-        update_all("adam", model.params, grads, configs, model.params)
+        configs.update(step_all("adam", model.params, grads, configs, model.params, states))
 
     return work, 0, 2.0 * batch * (2 * 32 * 1024 * 147 + 3 * 8192 * 100 + 3 * 1000)
 
@@ -127,8 +133,9 @@ def softmax() -> Row:
 def adam(size: int) -> Row:
     """One step of Adam, in place."""
     params, grads = {"w": normal(size)}, {"w": normal(size)}
-    configs: dict[str, dict[str, Any]] = {"w": {"learning_rate": 1e-3}}
-    return lambda: update_all("adam", params, grads, configs, params), 7 * 4.0 * size, 0
+    states = {"w": zeros(params["w"], "m", "v")}
+    configs: dict[str, dict[str, Any]] = {"w": {"learning_rate": 1e-3, **states["w"]}}
+    return lambda: step_all("adam", params, grads, configs, params, states), 7 * 4.0 * size, 0
 
 
 def product(dtype: str) -> Row:

@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 import click
 import numpy as np
 
+from gconv.backends.update_rules import UPDATE_RULES
 from gconv.classifiers import ThreeLayerConvNet
 from gconv.cli.source import DataSet
-from gconv.optim import UPDATE_RULES
 from gconv.solver import Solver
 from gconv.training.augmentation import Augment
 from gconv.training.callbacks import (

@@ -11,11 +11,11 @@ from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
 __all__ = [
-    "adam_step", "batchnorm_backward", "batchnorm_test", "batchnorm_train", "Block", "col2im", "conv_filter_gradient",
+    "batchnorm_backward", "batchnorm_test", "batchnorm_train", "Block", "col2im", "conv_filter_gradient",
     "conv_forward", "conv_input_gradient", "conv_relu_pool_filter_gradient", "conv_relu_pool_forward", "im2col",
-    "l2_penalty", "matrix_product", "max_pool_backward", "max_pool_forward", "momentum_step", "openmp_version",
-    "relu_backward", "relu_forward", "rmsprop_step", "sgd_step", "simd_level", "simd_levels", "softmax_loss",
-    "svm_loss", "team_has_run", "team_size", "use_simd_level",
+    "l2_penalty", "matrix_product", "max_pool_backward", "max_pool_forward", "openmp_version",
+    "relu_backward", "relu_forward", "simd_level", "simd_levels", "softmax_loss",
+    "svm_loss", "team_has_run", "team_size", "update", "use_simd_level",
 ]
 
 ctypedef fused index_t:
@@ -37,8 +37,22 @@ cdef extern from "kernels.hpp" namespace "gconv" nogil:
         const T* data
         ptrdiff_t row, column
 
-    cdef cppclass AdamScalars[T]:
-        T rate, correction, shrink, beta1, rest1, beta2, rest2, epsilon
+    int MAX_STATES, MAX_SCALARS, MAX_CONSTANTS
+
+    cdef cppclass UpdateArrays[T]:
+        const T* w
+        const T* dw
+        const T** states
+        T* out
+        T** new_states
+
+    cdef cppclass UpdateNumbers[T]:
+        T* scalars
+        T* constants
+
+    cdef cppclass UpdateKernel[T]:
+        int states
+        void run(ptrdiff_t, const UpdateArrays[T]&, const UpdateNumbers[T]&, int)
 
     cdef cppclass PoolKernels[T, I]:
         void forward(const Pool&, ptrdiff_t, const T*, T*, I*, int)
@@ -68,10 +82,7 @@ cdef extern from "kernels.hpp" namespace "gconv" nogil:
                                 double, T*, T*, T*, int)
         double softmax_loss(ptrdiff_t, ptrdiff_t, const T*, const int64_t*, T*)
         double svm_loss(ptrdiff_t, ptrdiff_t, const T*, const int64_t*, T*)
-        void sgd_step(ptrdiff_t, const T*, const T*, T, T*, int)
-        void momentum_step(ptrdiff_t, const T*, const T*, T*, T, T, bint, T*, int)
-        void rmsprop_step(ptrdiff_t, const T*, const T*, T*, T, T, T, T, T*, int)
-        void adam_step(ptrdiff_t, const T*, const T*, T*, T*, const AdamScalars[T]&, T*, int)
+        const UpdateKernel[T]* update_kernel(const char*)
         double l2_penalty(ptrdiff_t, const T*, T, T*, int)
 
     cdef struct Level:

@@ -1,4 +1,4 @@
-# Wrappers of activations and update rules, on flat arrays; `out` may be `w`.
+# Wrappers of activations and update rules, on flat arrays.
 
 def relu_forward(const floating[::1] x not None, floating[::1] out not None, int threads):
     """Write the positive part of x."""
@@ -16,51 +16,39 @@ def relu_backward(const floating[::1] dout not None, const floating[::1] x not N
         kernels_for(data1(x)).relu_backward(x.shape[0], data1(dout), data1(x), target1(dx), threads)
 
 
-def sgd_step(const floating[::1] w not None, const floating[::1] dw not None, double rate,
-             floating[::1] out not None, int threads):
-    """Write w - rate * dw."""
+def update(str rule not None, const floating[::1] w not None, const floating[::1] dw not None,
+           tuple states not None, tuple scalars not None, tuple constants not None,
+           floating[::1] out not None, tuple new_states not None, int threads):
+    """Do a step of the update rule whose kernels have this name; what is written may be what is read."""
+    cdef bytes name = rule.encode()
+    cdef const UpdateKernel[floating]* kernel = kernels_for(data1(w)).update_kernel(name)
+    if kernel == NULL:
+        raise ValueError(f"rule must have a kernel; got {rule!r}")
+    if not len(states) == len(new_states) == kernel.states:
+        raise ValueError(f"states must be {kernel.states} for {rule}; got {len(states)}, {len(new_states)}")
+    if len(scalars) > MAX_SCALARS or len(constants) > MAX_CONSTANTS:
+        raise ValueError(
+            f"scalars and constants must be {MAX_SCALARS} and {MAX_CONSTANTS} at most; got {scalars}, {constants}")
     check_length("dw", dw.shape[0], w.shape[0])
     check_length("out", out.shape[0], w.shape[0])
+    cdef UpdateArrays[floating] arrays
+    cdef UpdateNumbers[floating] numbers
+    cdef const floating[::1] state
+    cdef floating[::1] new_state
+    cdef int i
+    arrays.w, arrays.dw, arrays.out = data1(w), data1(dw), target1(out)
+    for i in range(kernel.states):
+        state, new_state = states[i], new_states[i]
+        check_length("a state", state.shape[0], w.shape[0])
+        check_length("a new state", new_state.shape[0], w.shape[0])
+        # The tuples keep the arrays.
+        arrays.states[i], arrays.new_states[i] = data1(state), target1(new_state)
+    for i in range(MAX_SCALARS):
+        numbers.scalars[i] = scalars[i] if i < len(scalars) else 0
+    for i in range(MAX_CONSTANTS):
+        numbers.constants[i] = constants[i] if i < len(constants) else 0
     with nogil:
-        kernels_for(data1(w)).sgd_step(w.shape[0], data1(w), data1(dw), rate, target1(out), threads)
-
-
-def momentum_step(const floating[::1] w not None, const floating[::1] dw not None, floating[::1] velocity not None,
-                  double rate, double momentum, bint nesterov, floating[::1] out not None, int threads):
-    """Set v = momentum * v - rate * dw; write w + v, or with Nesterov's look-ahead."""
-    check_length("dw", dw.shape[0], w.shape[0])
-    check_length("velocity", velocity.shape[0], w.shape[0])
-    check_length("out", out.shape[0], w.shape[0])
-    with nogil:
-        kernels_for(data1(w)).momentum_step(
-            w.shape[0], data1(w), data1(dw), target1(velocity), rate, momentum, nesterov, target1(out), threads)
-
-
-def rmsprop_step(const floating[::1] w not None, const floating[::1] dw not None, floating[::1] cache not None,
-                 double rate, double decay, double epsilon, floating[::1] out not None, int threads):
-    """Set cache = decay * cache + (1 - decay) dw^2; write w - rate * dw / (sqrt(cache) + epsilon)."""
-    check_length("dw", dw.shape[0], w.shape[0])
-    check_length("cache", cache.shape[0], w.shape[0])
-    check_length("out", out.shape[0], w.shape[0])
-    with nogil:
-        kernels_for(data1(w)).rmsprop_step(
-            w.shape[0], data1(w), data1(dw), target1(cache), rate, decay, 1 - decay, epsilon, target1(out), threads)
-
-
-def adam_step(const floating[::1] w not None, const floating[::1] dw not None, floating[::1] m not None,
-              floating[::1] v not None, double rate, double correction, double shrink, double beta1, double beta2,
-              double epsilon, floating[::1] out not None, int threads):
-    """Do a step of Adam: rate and correction include the bias of m and v, shrink is decoupled weight decay."""
-    check_length("dw", dw.shape[0], w.shape[0])
-    check_length("m", m.shape[0], w.shape[0])
-    check_length("v", v.shape[0], w.shape[0])
-    check_length("out", out.shape[0], w.shape[0])
-    cdef AdamScalars[floating] scalars
-    scalars.rate, scalars.correction, scalars.shrink, scalars.epsilon = rate, correction, shrink, epsilon
-    scalars.beta1, scalars.rest1, scalars.beta2, scalars.rest2 = beta1, 1 - beta1, beta2, 1 - beta2
-    with nogil:
-        kernels_for(data1(w)).adam_step(
-            w.shape[0], data1(w), data1(dw), target1(m), target1(v), scalars, target1(out), threads)
+        kernel.run(w.shape[0], arrays, numbers, threads)
 
 
 def l2_penalty(const floating[::1] w not None, double reg, floating[::1] dw not None, int threads) -> float:

@@ -47,11 +47,26 @@ struct Matrix {
     ptrdiff_t row, column;
 };
 
-// Of Adam's step: learning rate and second moment over their bias, and decoupled weight decay.
+constexpr int MAX_STATES = 2, MAX_SCALARS = 4, MAX_CONSTANTS = 8;
+
+// A parameter in an update: `out` and new states are written, and may be `w` and the states.
 template <typename T>
-struct AdamScalars {
-    T rate, correction, shrink;
-    T beta1, rest1, beta2, rest2, epsilon;
+struct UpdateArrays {
+    const T *w, *dw, *states[MAX_STATES];
+    T *out, *new_states[MAX_STATES];
+};
+
+// What changes from step to step, and what does not.
+template <typename T>
+struct UpdateNumbers {
+    T scalars[MAX_SCALARS], constants[MAX_CONSTANTS];
+};
+
+template <typename T>
+struct UpdateKernel {
+    const char* name;
+    int states;
+    void (*run)(ptrdiff_t count, const UpdateArrays<T>&, const UpdateNumbers<T>&, int threads);
 };
 
 // The kernels whose places of maxima are of one type.
@@ -95,12 +110,8 @@ struct Kernels {
                                const T* mean, const T* var, double eps, T* dx, T* dgamma, T* dbeta, int threads);
     double (*softmax_loss)(ptrdiff_t samples, ptrdiff_t classes, const T* x, const int64_t* y, T* dx);
     double (*svm_loss)(ptrdiff_t samples, ptrdiff_t classes, const T* x, const int64_t* y, T* dx);
-    void (*sgd_step)(ptrdiff_t count, const T* w, const T* dw, T rate, T* out, int threads);
-    void (*momentum_step)(ptrdiff_t count, const T* w, const T* dw, T* velocity, T rate, T momentum, bool nesterov,
-                          T* out, int threads);
-    void (*rmsprop_step)(ptrdiff_t count, const T* w, const T* dw, T* cache, T rate, T decay, T rest, T epsilon, T* out,
-                         int threads);
-    void (*adam_step)(ptrdiff_t count, const T* w, const T* dw, T* m, T* v, const AdamScalars<T>&, T* out, int threads);
+    // Of the update rule's name; null where there is none.
+    const UpdateKernel<T>* (*update_kernel)(const char* name);
     double (*l2_penalty)(ptrdiff_t count, const T* w, T reg, T* dw, int threads);
 };
 

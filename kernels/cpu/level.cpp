@@ -8,6 +8,7 @@
 #include "losses.hpp"
 #include "matrix_product.hpp"
 #include "max_pool.hpp"
+#include "update_rules.hpp"
 
 namespace gconv {
 namespace GCONV_LEVEL {
@@ -36,10 +37,7 @@ constexpr Kernels<T> table() {
             batchnorm_backward<T>,
             softmax_loss<T>,
             svm_loss<T>,
-            sgd_step<T>,
-            momentum_step<T>,
-            rmsprop_step<T>,
-            adam_step<T>,
+            update_kernel<T>,
             l2_penalty<T>};
 }
 

@@ -1,12 +1,12 @@
-// The L2 penalty of several weights in one launch, clipping of their gradients, and the bookkeeping of a step that is
-// replayed.
+// The L2 penalty of several weights in one launch, clipping of their gradients, and the bookkeeping of steps that are
+// queued.
 #include "reduce.cuh"
 #include "tensors.cuh"
 
 // gradient += reg * w, and parts[blockIdx.x] = this block's share of the sum of squares.
 extern "C" __global__ void KERNEL(l2_penalty)(const __grid_constant__ Tensors t, real* parts, real reg) {
     Sum squares = Sum::empty();
-    for_each_value(t, [&](int item, long long i) {
+    for_each_value(t.sizes, [&](int item, long long i) {
         const real w = t.w[item][i];
         t.gradient[item][i] += reg * w;
         squares.value += w * w;
@@ -27,7 +27,7 @@ extern "C" __global__ void KERNEL(add_penalty)(const real* loss, const real* par
 // parts[blockIdx.x] = this block's share of the sum of squares of every w.
 extern "C" __global__ void KERNEL(sum_squares)(const __grid_constant__ Tensors t, real* parts) {
     Sum squares = Sum::empty();
-    for_each_value(t, [&](int item, long long i) { squares.value += t.w[item][i] * t.w[item][i]; });
+    for_each_value(t.sizes, [&](int item, long long i) { squares.value += t.w[item][i] * t.w[item][i]; });
     reduce_block(squares);
     if (threadIdx.x == 0) parts[blockIdx.x] = squares.value;
 }
@@ -44,16 +44,36 @@ extern "C" __global__ void KERNEL(clip)(const __grid_constant__ Tensors t, const
         scale = norm > max_norm ? max_norm / norm : real(1);
     }
     __syncthreads();
-    for_each_value(t, [&](int item, long long i) { t.out[item][i] = t.w[item][i] * scale; });
+    for_each_value(t.sizes, [&](int item, long long i) { t.out[item][i] = t.w[item][i] * scale; });
 }
 
-// losses[*step] = loss, and *stopped = 1 once a loss is not finite; one thread.
-extern "C" __global__ void KERNEL(record_loss)(const real* loss, double* losses, const long long* step,
+// losses[*row] = loss, and *stopped = 1 once a loss is not finite; one thread.
+extern "C" __global__ void KERNEL(record_loss)(const real* loss, double* losses, const long long* row,
                                                long long* stopped) {
     const real value = *loss;
-    losses[*step] = (double)value;
+    losses[*row] = (double)value;
     if (value - value != real(0)) *stopped = 1;  // infinite or NaN
 }
 
-// The end of a replayed step; one thread.
-extern "C" __global__ void KERNEL(next_step)(long long* step) { *step += 1; }
+// The end of a queued step; one thread.
+extern "C" __global__ void KERNEL(next_step)(long long* row) { *row += 1; }
+
+// Several copies in one launch, in words of 4 bytes.
+struct Copies {
+    unsigned* out[MAX_TENSORS];
+    const unsigned* value[MAX_TENSORS];
+    Sizes sizes;
+};
+
+// out = value, unless a loss was not finite.
+extern "C" __global__ void KERNEL(assign)(const __grid_constant__ Copies copies, const long long* stopped) {
+    if (*stopped != 0) return;
+    for_each_value(copies.sizes, [&](int item, long long i) { copies.out[item][i] = copies.value[item][i]; });
+}
+
+// The same for one array that has no whole words.
+extern "C" __global__ void KERNEL(assign_bytes)(unsigned char* out, const unsigned char* value, index_t count,
+                                                const long long* stopped) {
+    if (*stopped != 0) return;
+    GRID_STRIDE(i, count) { out[i] = value[i]; }
+}

@@ -12,9 +12,10 @@ from itertools import cycle, product
 import numpy as np
 import pytest
 from conftest import assert_close
+from update_oracle import copies, draw_update, flattened, fresh, run_update, update_formula
 
 from gconv.backends.numpy_only import NumpyBackend
-from gconv.optim import UPDATE_RULES, update_all
+from gconv.backends.update_rules import UPDATE_RULES
 
 _kernels = pytest.importorskip("gconv.kernels.cpu._kernels", reason="the kernels were not compiled here")
 from gconv.backends.cpu import CpuBackend  # noqa: E402
@@ -215,17 +216,18 @@ def test_losses(cpu, plain, level, rng, dtype, classes):
 
 @pytest.mark.parametrize("size", [1, 15, 16, 17, 5000, 40_001])
 @pytest.mark.parametrize("rule", UPDATE_RULES)
-def test_update_rules(cpu, plain, level, rng, dtype, rule, size, monkeypatch):
-    w, results = rng.standard_normal(size).astype(dtype), []
-    gradients = [rng.standard_normal(size).astype(dtype) for _ in range(3)]
-    for backend, kind in ((cpu, dtype), (plain, np.float64)):
-        monkeypatch.setattr("gconv.optim.backend_of", lambda *_, backend=backend, **__: backend)
-        params, configs = {"w": w.astype(kind)}, {"w": {"learning_rate": 0.1}}
-        for gradient in gradients:
-            outs = {"w": params["w"]}  # in place
-            update_all(rule, params, {"w": gradient.astype(kind)}, configs, outs)
-        results.append(params["w"])
-    assert_close(results[0], results[1], 50)
+def test_update_rules(cpu, level, rng, dtype, rule, size):
+    """Three steps between two pairs of arrays, and in place, with the same bits."""
+    w, dw, states = draw_update(rng, rule, [size], dtype)
+    apart, in_place, expected = (w, states), copies(w, states), (w, states)
+    for t in (1, 2, 3):
+        new = fresh(*apart)
+        run_update(cpu, rule, apart, dw, new, t)
+        run_update(cpu, rule, in_place, dw, in_place, t)
+        apart, expected = new, update_formula(rule, t, *expected, dw)
+    for a, b, exact in zip(*(flattened(*arrays) for arrays in (apart, in_place, expected)), strict=True):
+        assert a.tobytes() == b.tobytes()
+        assert_close(a, exact, 50)
 
 
 def test_relu_and_penalty(cpu, level, rng, dtype):
@@ -371,7 +373,23 @@ class TestRefusals:
         with pytest.raises(ValueError, match="bias must have shape"):
             _kernels.matrix_product(a, False, b, False, np.zeros(4), out, False, 1)
         with pytest.raises(ValueError, match="dw must have length 3"):
-            _kernels.sgd_step(np.zeros(3), np.zeros(2), 0.1, np.zeros(3), 1)
+            _kernels.update("sgd", np.zeros(3), np.zeros(2), (), (0.1,), (), np.zeros(3), (), 1)
+        with pytest.raises(ValueError, match="out must have length 3"):
+            _kernels.update("sgd", np.zeros(3), np.zeros(3), (), (0.1,), (), np.zeros(2), (), 1)
+        for old, new in ((2, 3), (3, 2)):
+            states = (np.zeros(old),), (0.1,), (0.9, 0.0), np.zeros(3), (np.zeros(new),)
+            with pytest.raises(ValueError, match="state must have length 3"):
+                _kernels.update("momentum", np.zeros(3), np.zeros(3), *states, 1)
+
+    def test_update_rules_and_numbers_that_do_not_exist(self):
+        w = np.zeros(3)
+        with pytest.raises(ValueError, match="rule must have a kernel; got 'muon'"):
+            _kernels.update("muon", w, w, (), (0.1,), (), w, (), 1)
+        with pytest.raises(ValueError, match="states must be 2 for adam; got 1, 2"):
+            _kernels.update("adam", w, w, (w,), (0.1,), (), w, (w, w), 1)
+        for numbers in (((0.1,) * 5, ()), ((), (0.1,) * 9)):
+            with pytest.raises(ValueError, match="scalars and constants must be 4 and 8 at most"):
+                _kernels.update("sgd", w, w, (), *numbers, w, (), 1)
 
     def test_labels_that_do_not_exist(self):
         x = np.zeros((2, 3))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from gconv import fast_layers, im2col, layer_utils, layers, optim
+from gconv.backends.update_rules import UPDATE_RULES
 
 # Where a variance is nearly 0 its error is multiplied by up to 1 / sqrt(eps) = 316, on the way back twice.
 NORMALISED = 1e5
@@ -206,7 +207,7 @@ def losses(draw):
 
 def update_rule(draw):
     draw.hard = False  # of an infinite weight nothing can be made
-    name = draw.of(list(optim.UPDATE_RULES))
+    name = draw.of(list(UPDATE_RULES))
     shape = (draw.of(EDGES_AND_MORE), draw.of((1, 3, 17)))
     w, dw = draw.array(shape, draw.dtype), draw.array(shape, draw.dtype)
 
@@ -214,7 +215,7 @@ def update_rule(draw):
         w, dw = arrays
         config = {"learning_rate": 1e-2}
         for _ in range(3):
-            w, config = optim.UPDATE_RULES[name](w, dw, config)
+            w, config = getattr(optim, name)(w, dw, config)
         return [w, *(value for value in config.values() if hasattr(value, "shape"))]
 
     return Case([w, dw], run, 64)

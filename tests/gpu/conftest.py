@@ -1,5 +1,6 @@
 """The CUDA kernels, one test file a .cu file; on a device, or with --gpu-on-cpu every access checked."""
 
+from functools import wraps
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,7 @@ def record_launches(ran, monkeypatch):
 
     real = cuda_module.kernel
 
+    @wraps(real)
     def kernel(file, operation, dtype, wide):
         ran.add((file, f"{operation}_{cuda_module.SUFFIXES[dtype]}"))
         return real(file, operation, dtype, wide)

@@ -1,5 +1,8 @@
 """The gpu backend as a CuPy user meets it: what is refused, a full device, layouts, warm-up."""
 
+from functools import cache
+from inspect import unwrap
+
 import numpy as np
 import pytest
 from conftest import assert_close
@@ -134,3 +137,17 @@ def test_splits_fit_into_the_workspace():
         assert plan.chunk * plan.splits >= depth
         assert plan.chunk % plan.tile.depth == 0
         assert (plan.splits - 1) * plan.chunk < max(depth, 1)
+
+
+def test_a_kernel_is_not_loaded_while_a_graph_is_captured(gpu, monkeypatch):
+    from gconv.backends import cuda_module
+
+    row = gpu.xp.zeros((), np.int64)
+    monkeypatch.setattr(cuda_module, "kernel", cache(unwrap(cuda_module.kernel)))  # nothing has run
+    recorder = gpu.graph_recorder()
+    with pytest.raises(RuntimeError, match=r"launch: kernel next_step_f32 of penalty.cu must run once before a graph"):
+        recorder.record(lambda: gpu.next_step(row))
+    gpu.next_step(row)
+    recorder.record(lambda: gpu.next_step(row)).launch()
+    gpu.synchronize()
+    assert int(row) == 2

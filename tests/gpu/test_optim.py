@@ -1,86 +1,82 @@
 """optim.cu: all parameters in one launch, more of them than one launch takes, empty ones, odd layouts."""
 
-from itertools import chain
-
 import numpy as np
 import pytest
 from conftest import assert_close
-from oracles import loops
+from update_oracle import draw_update, flattened, fresh, numbers_of, run_update, update_formula
 
-RULES = {
-    "sgd_step": (0, (0.1,)),
-    "momentum_step": (1, (0.1, 0.9, False)),
-    "nesterov": (1, (0.1, 0.9, True)),
-    "rmsprop_step": (1, (0.1, 0.99, 1e-8)),
-    "adam_step": (2, (3, 0.1, 0.9, 0.999, 1e-8, 0.0)),
-    "adamw": (2, (3, 0.1, 0.9, 0.999, 1e-8, 0.05)),
-}
-METHODS = {"nesterov": "momentum_step", "adamw": "adam_step"}
-SHAPES = [(3, 4), (1,), (0, 5), (70, 60), (5,)]
+from gconv.backends.base import StepControl
+from gconv.backends.update_rules import UPDATE_RULES
+
+SHAPES = [(3, 4), (1,), (0, 5), (70, 60), (), (5,)]
 
 
-def arrays(rng, shapes, states):
-    return [[np.abs(rng.standard_normal(shape)) for shape in shapes] for _ in range(2 + states)]
+def moved(gpu, arrays):
+    """Copy (ws, states) to the device."""
+    return [gpu.asarray(w) for w in arrays[0]], [[gpu.asarray(a) for a in state] for state in arrays[1]]
 
 
-def step(backend, rule, groups, outs, numbers):
-    getattr(backend, METHODS.get(rule, rule))(*groups, *numbers, outs)
+def bits(gpu, arrays):
+    return [gpu.to_numpy(a).tobytes() for a in flattened(*arrays)]
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", UPDATE_RULES)
 @pytest.mark.parametrize("shapes", [SHAPES, [(2, 3)] * 35], ids=["odd", "many"])
-def test_every_parameter_is_updated(gpu, put, rng, rule, shapes):
-    states, numbers = RULES[rule]
-    groups = arrays(rng, shapes, states)
-    ours = [list(put(*group)) for group in groups]
-    outs = [gpu.xp.full(shape, 7, ours[0][0].dtype) for shape in shapes]
-    step(gpu, rule, ours, outs, numbers)
-    expected = [np.empty(shape) for shape in shapes]
-    step(loops, rule, groups, expected, numbers)
-    for a, b in zip([*outs, *chain(*ours[2:])], [*expected, *chain(*groups[2:])], strict=True):
+def test_every_parameter_is_updated(gpu, rng, dtype, rule, shapes):
+    ws, dws, states = draw_update(rng, rule, shapes, dtype)
+    ours, (grads, _) = moved(gpu, (ws, states)), moved(gpu, (dws, []))
+    before, new = bits(gpu, ours), fresh(*ours)
+    run_update(gpu, rule, ours, grads, new, 3)
+    assert bits(gpu, ours) == before
+    for a, b in zip(flattened(*new), flattened(*update_formula(rule, 3, ws, states, dws)), strict=True):
+        assert_close(a, b, 20)
+    run_update(gpu, rule, ours, grads, ours, 3)
+    assert bits(gpu, ours) == bits(gpu, new)
+
+
+@pytest.mark.parametrize("rule", ["rmsprop", "adam"])
+def test_other_layouts(gpu, rng, dtype, rule):
+    ws, dws, states = draw_update(rng, rule, [(6, 5)], dtype)
+    expected = update_formula(rule, 2, ws, states, dws)
+    ours = moved(gpu, (ws, states))
+    # The same values in columns, to be written there as well.
+    ours = [w.T.copy().T for w in ours[0]], [[a.T.copy().T for a in state] for state in ours[1]]
+    grads = [gpu.asarray(np.repeat(dw, 2, axis=0))[::2] for dw in dws]
+    run_update(gpu, rule, ours, grads, ours, 2)
+    for a, b in zip(flattened(*ours), flattened(*expected), strict=True):
         assert_close(a, b, 20)
 
 
-def test_in_place_and_in_other_layouts(gpu, put, rng, dtype):
-    w, dw, m, v = (np.abs(rng.standard_normal((6, 5))) for _ in range(4))
-    ours = [a.T for a in put(w.T.copy(), dw, m.T.copy(), v)]
-    step(gpu, "adam_step", [[ours[0]], [ours[1].T], [ours[2]], [ours[3].T]], [ours[0]], RULES["adam_step"][1])
-    step(loops, "adam_step", [[w], [dw], [m], [v]], [w], RULES["adam_step"][1])
-    for a, b in zip((ours[0], ours[2], ours[3].T), (w, m, v), strict=True):
-        assert_close(a, b, 20)
-
-
-def test_more_values_than_blocks_reach(gpu, put, monkeypatch, rng):
+def test_more_values_than_blocks_reach(gpu, rng, dtype, monkeypatch):
     from gconv.backends import gpu_training
 
     monkeypatch.setattr(gpu_training, "GATHER_BLOCKS", 1)
-    w, dw = rng.standard_normal(9000), rng.standard_normal(9000)
-    (ours,) = put(w)
-    gpu.sgd_step([ours], list(put(dw)), 0.5, [ours])
-    assert_close(ours, w - 0.5 * dw, 4)
+    ws, dws, _ = draw_update(rng, "sgd", [9000], dtype)
+    ours, (grads, _) = moved(gpu, (ws, [])), moved(gpu, (dws, []))
+    run_update(gpu, "sgd", ours, grads, ours)
+    assert_close(ours[0][0], update_formula("sgd", 1, ws, [], dws)[0][0], 4)
 
 
-@pytest.mark.parametrize("rule", ["sgd_step", "momentum_step", "rmsprop_step", "adam_step"])
-def test_scalars_from_a_table_and_the_flag_that_stops(gpu, put, rng, rule):
-    from gconv.backends.base import adam_scalars
-
-    states, numbers = RULES[rule]
-    groups = arrays(rng, [(3, 2)], states)
-    ours, again = ([list(put(*group)) for group in groups] for _ in range(2))
-    direct, tabled = gpu.xp.zeros((3, 2), ours[0][0].dtype), gpu.xp.zeros((3, 2), ours[0][0].dtype)
-    step(gpu, rule, ours, [direct], numbers)
-    row = adam_scalars(numbers[0], *numbers[1:4], numbers[5]) if rule == "adam_step" else numbers[:1]
-    table = np.zeros((3, 4))
-    table[2, : len(row)] = row
+@pytest.mark.parametrize("rule", UPDATE_RULES)
+def test_scalars_from_a_table_and_the_flag_that_stops(gpu, rng, dtype, rule):
+    ws, dws, states = draw_update(rng, rule, [(3, 2), (4,)], dtype)
+    ours, (grads, _) = moved(gpu, (ws, states)), moved(gpu, (dws, []))
+    direct, tabled = fresh(*ours), fresh(*ours)
+    run_update(gpu, rule, ours, grads, direct, 3)
+    table, scalars = np.full((3, 5, 4), 1e9), UPDATE_RULES[rule].scalars
+    row = scalars(numbers_of(rule), 3)
+    table[2, 1, : len(row)] = row
     stopped, second = gpu.asarray(np.zeros((), np.int64)), gpu.asarray(np.array(2))
-    # other numbers by value, which must not be looked at
-    other = (9, 99.0, *numbers[2:]) if rule == "adam_step" else (99.0, *numbers[1:])
-    with gpu.controlled(stopped, gpu.asarray(table), second):
-        step(gpu, rule, again, [tabled], other)
-    for a, b in zip([direct, *chain(*ours[2:])], [tabled, *chain(*again[2:])], strict=True):
-        assert gpu.to_numpy(a).tobytes() == gpu.to_numpy(b).tobytes()
+    # Another rate by value, which must not be looked at.
+    run_update(gpu, rule, ours, grads, tabled, 9, StepControl(stopped, gpu.asarray(table), second, 1), rate=99.0)
+    assert bits(gpu, tabled) == bits(gpu, direct)
     stopped.fill(1)
-    before = gpu.to_numpy(tabled).copy()
-    with gpu.controlled(stopped):
-        step(gpu, rule, again, [tabled], numbers)
-    assert (gpu.to_numpy(tabled) == before).all()
+    before = bits(gpu, tabled)
+    run_update(gpu, rule, tabled, grads, tabled, 3, StepControl(stopped))
+    assert bits(gpu, tabled) == before
+
+
+def test_what_a_launch_is_given_fits_into_its_arguments():
+    from gconv.backends.gpu_training import CONTROL, TENSORS
+
+    assert TENSORS.itemsize + CONTROL.itemsize <= 4096

@@ -72,3 +72,35 @@ def test_both_names_of_the_counter(gpu, dtype):
     step = gpu.xp.zeros((), np.int64)
     launch("penalty", "next_step", dtype, (1,), (1,), step)
     assert int(step) == 1
+
+
+@pytest.mark.parametrize("kind", ["uint8", "float16", "float32", "float64", "int64"])
+@pytest.mark.parametrize("shapes", [[(3, 4), (5000,), (), (0, 2)], [(3,)] * 35], ids=["odd", "many"])
+def test_assign(gpu, rng, kind, shapes):
+    values = [gpu.asarray((rng.standard_normal(shape) * 50).astype(kind)) for shape in shapes]
+    outs = [gpu.xp.zeros(shape, kind) for shape in shapes]
+    columns, column = gpu.xp.zeros((4, 2), kind), gpu.asarray(np.arange(4.0))  # a slice of one dtype from another
+    stopped = gpu.xp.zeros((), np.int64)
+    gpu.assign([*outs, columns[:, 1]], [*values, column], stopped)
+    for out, value in zip(outs, values, strict=True):
+        np.testing.assert_array_equal(gpu.to_numpy(out), gpu.to_numpy(value))
+    assert gpu.to_numpy(columns).tolist() == [[0, 0], [0, 1], [0, 2], [0, 3]]
+    stopped.fill(1)
+    gpu.assign([*outs, columns[:, 1]], [*(value + 1 for value in values), column + 1], stopped)
+    for out, value in zip(outs, values, strict=True):
+        np.testing.assert_array_equal(gpu.to_numpy(out), gpu.to_numpy(value))
+    assert gpu.to_numpy(columns).tolist() == [[0, 0], [0, 1], [0, 2], [0, 3]]
+
+
+@pytest.mark.parametrize("word", [1, 4])
+def test_assign_does_more_values_than_blocks_reach(gpu, rng, dtype, monkeypatch, word):
+    from gconv.backends import gpu_training
+    from gconv.backends.cuda_module import launch
+
+    monkeypatch.setattr(gpu_training, "GATHER_BLOCKS", 1)
+    monkeypatch.setattr(gpu_training, "launch", lambda file, name, _, *rest: launch(file, name, dtype, *rest))
+    monkeypatch.setattr(gpu_training, "blocks_for", lambda size: 1)
+    value = gpu.asarray(rng.integers(100, size=9001), f"u{word}")
+    out = gpu.xp.zeros(value.shape, value.dtype)
+    gpu.assign([out], [value], gpu.xp.zeros((), np.int64))
+    assert (gpu.to_numpy(out) == gpu.to_numpy(value)).all()

@@ -1,0 +1,291 @@
+"""The defaults of a backend's operations in plain array code, for where it has no kernel of its own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from gconv._typing import Array, Pair
+from gconv.backends.base import Arrays, Backend, StepControl
+from gconv.backends.update_rules import UpdateRule
+
+__all__ = ["Compositions", "current_scalars", "each_parameter"]
+
+
+class Compositions(Backend):
+    """Operations composed of others and of ``xp``'s; a backend overrides what it does faster."""
+
+    def conv_relu_pool_forward(
+        self, x: Array, w: Array, b: Array, stride: Pair, pad: Pair, window: Pair, pool_stride: Pair
+    ) -> tuple[Array, Array]:
+        """Convolve, then pool."""
+        activation = self.conv_forward(x, w, b, stride, pad, relu=True)
+        return self.max_pool_forward(activation, window, pool_stride)
+
+    def conv_relu_pool_backward(
+        self,
+        dout: Array,
+        out: Array,
+        argmax: Array,
+        x: Array,
+        w: Array,
+        conv_shape: tuple[int, ...],
+        stride: Pair,
+        pad: Pair,
+        window: Pair,
+        pool_stride: Pair,
+        input_grad: bool = True,
+    ) -> tuple[Array | None, Array, Array]:
+        """Unpool, then take the convolution's gradients."""
+        dact = self.max_pool_backward(self.relu_backward(dout, out), argmax, conv_shape, window, pool_stride)
+        return self.conv_backward(dact, x, w, stride, pad, input_grad)
+
+    # Affine layers, activations and dropout ---------------------------------------------------------
+
+    def relu_forward(self, x: Array) -> Array:
+        """Take the larger of each value and 0."""
+        return self.xp.maximum(x, 0)
+
+    def relu_backward(self, dout: Array, x: Array) -> Array:
+        """Select by the sign of x."""
+        # Not a product with the mask: an infinite gradient that is stopped would become NaN.
+        return self.xp.where(x > 0, dout, 0)
+
+    def affine_forward(self, x: Array, w: Array, b: Array, relu: bool = False) -> Array:
+        """Multiply, then add the bias in place."""
+        out = self.xp.matmul(x, w)
+        out += b
+        return self.xp.maximum(out, 0, out=out) if relu else out
+
+    def affine_backward(
+        self, dout: Array, x: Array, w: Array, input_grad: bool = True
+    ) -> tuple[Array | None, Array, Array]:
+        """Multiply twice, and sum over the samples."""
+        dx = self.xp.matmul(dout, w.T) if input_grad else None
+        return dx, self.xp.matmul(x.T, dout), dout.sum(axis=0)
+
+    def dropout_forward(self, x: Array, keep: Array, p: float) -> tuple[Array, Array]:
+        """Make the mask where ``keep`` is, and move it."""
+        mask = self.asarray(keep / p, x.dtype)
+        return x * mask, mask
+
+    # Normalisation ----------------------------------------------------------------------------------
+
+    def batchnorm_train(
+        self, x: Array, gamma: Array, beta: Array, eps: float, relu: bool = False
+    ) -> tuple[Array, Array, Array]:
+        """Go over x twice: E[x^2] - E[x]^2 loses every digit where the mean is large."""
+        mean = x.mean(axis=(0, 2))
+        centred = x - mean[:, None]
+        var = (centred * centred).mean(axis=(0, 2))
+        scale = gamma / self.xp.sqrt(var + eps)
+        centred *= scale[:, None]
+        centred += beta[:, None]
+        return self._positive(centred, relu), mean, var
+
+    def batchnorm_test(
+        self, x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps: float, relu: bool = False
+    ) -> Array:
+        """Normalise in place, one operation after the other."""
+        scale = gamma / self.xp.sqrt(var + eps)
+        out = x - mean[:, None]
+        out *= scale[:, None]
+        out += beta[:, None]
+        return self._positive(out, relu)
+
+    def _positive(self, out: Array, relu: bool) -> Array:
+        return self.xp.maximum(out, 0, out=out) if relu else out
+
+    def batchnorm_backward(
+        self, dout: Array, x: Array, gamma: Array, mean: Array, var: Array, eps: float, out: Array | None = None
+    ) -> tuple[Array, Array, Array]:
+        """Evaluate the simplified formula."""
+        if out is not None:
+            dout = self.relu_backward(dout, out)
+        inv_std = 1 / self.xp.sqrt(var + eps)
+        x_hat = (x - mean[:, None]) * inv_std[:, None]
+        dbeta = dout.sum(axis=(0, 2))
+        dgamma = (dout * x_hat).sum(axis=(0, 2))
+        count = x.shape[0] * x.shape[2]
+        dx = dout - (dbeta[:, None] + x_hat * dgamma[:, None]) / count
+        dx *= (gamma * inv_std)[:, None]
+        return dx, dgamma, dbeta
+
+    def groupnorm_forward(
+        self, x: Array, gamma: Array, beta: Array, groups: int, eps: float
+    ) -> tuple[Array, Array, Array]:
+        """See each group of a sample as a row."""
+        n, c, p = x.shape
+        rows = x.reshape(n, groups, c // groups * p)
+        mean = rows.mean(axis=2)
+        centred = rows - mean[:, :, None]
+        var = (centred * centred).mean(axis=2)
+        centred /= self.xp.sqrt(var + eps)[:, :, None]
+        out = centred.reshape(n, c, p)
+        out *= gamma[:, None]
+        out += beta[:, None]
+        return out, mean, var
+
+    def groupnorm_backward(
+        self, dout: Array, x: Array, gamma: Array, mean: Array, var: Array, groups: int, eps: float
+    ) -> tuple[Array, Array, Array]:
+        """Evaluate the simplified formula, row by row."""
+        n, c, p = x.shape
+        size = c // groups * p
+        inv_std = 1 / self.xp.sqrt(var + eps)[:, :, None]
+        x_hat = (x.reshape(n, groups, size) - mean[:, :, None]) * inv_std
+        dbeta = dout.sum(axis=(0, 2))
+        dgamma = (dout * x_hat.reshape(n, c, p)).sum(axis=(0, 2))
+        dhat = (dout * gamma[:, None]).reshape(n, groups, size)
+        projection = (dhat * x_hat).mean(axis=2)[:, :, None]
+        dx = inv_std * (dhat - dhat.mean(axis=2)[:, :, None] - x_hat * projection)
+        return dx.reshape(n, c, p), dgamma, dbeta
+
+    # Losses -----------------------------------------------------------------------------------------
+
+    def softmax_loss(self, x: Array, y: Array) -> tuple[Array, Array]:
+        """Shift the scores by their maximum, so that no exponential overflows."""
+        xp, n = self.xp, x.shape[0]
+        shifted = x - x.max(axis=1)[:, None]
+        exponentials = xp.exp(shifted)
+        total = exponentials.sum(axis=1)
+        rows = xp.arange(n)
+        # log(total) - shifted, not -log(probability): a probability may underflow to 0.
+        loss = (xp.log(total) - shifted[rows, y]).sum() / n
+        dx = exponentials / total[:, None]
+        dx[rows, y] -= 1
+        dx /= n
+        return loss, dx
+
+    def svm_loss(self, x: Array, y: Array) -> tuple[Array, Array]:
+        """Set the margin of the label itself to 0 and sum the rest."""
+        xp, n = self.xp, x.shape[0]
+        rows = xp.arange(n)
+        margins = x - x[rows, y][:, None]
+        margins += 1
+        margins[rows, y] = 0
+        # A NaN score must reach the loss, which maximum lets it.
+        xp.maximum(margins, 0, out=margins)
+        loss = margins.sum() / n
+        dx = (margins > 0).astype(x.dtype)
+        dx[rows, y] -= dx.sum(axis=1)
+        dx /= n
+        return loss, dx
+
+    # Training ---------------------------------------------------------------------------------------
+
+    def update(
+        self,
+        rule: UpdateRule,
+        ws: Arrays,
+        dws: Arrays,
+        states: Sequence[Arrays],
+        scalars: Sequence[float],
+        constants: Sequence[float],
+        outs: Arrays,
+        new_states: Sequence[Arrays],
+        control: StepControl | None = None,
+    ) -> None:
+        """Do what the rule's definition says, parameter by parameter; control is waited for."""
+        current = current_scalars(scalars, control)
+        if current is None:
+            return
+        for w, dw, out, old, new in each_parameter(ws, dws, outs, states, new_states):
+            if not w.ndim:
+                # An operation on arrays without axes returns a scalar, which can't be written to.
+                w, dw, out, *both = (self.xp.reshape(a, 1) for a in (w, dw, out, *old, *new))
+                old, new = both[: len(old)], both[len(old) :]
+            rule.step(self.xp, w, dw, old, current, constants, out, new)
+
+    def l2_penalty(self, loss: Array, weights: Arrays, grads: Arrays, reg: float) -> Array:
+        """Return loss + 0.5 * reg * (sum of all squares), and add reg * w to each gradient in place."""
+        for w, grad in zip(weights, grads, strict=True):
+            flat = w.reshape(-1)
+            loss = loss + (0.5 * reg) * self.xp.vdot(flat, flat)
+            grad += reg * w
+        return loss
+
+    def clip_gradients(self, grads: Arrays, max_norm: float) -> list[Array]:
+        """Return all gradients, of one dtype, times min(1, max_norm / the norm of all of them as one vector)."""
+        # Not vdot: BLAS may add up in another order with another number of threads.
+        norm = math.sqrt(sum(float(self.xp.square(grad).sum()) for grad in grads))
+        # Where a gradient is not finite, so is the norm, and the comparison leaves it as it is or makes it NaN.
+        return [grad * (max_norm / norm) for grad in grads] if norm > max_norm else list(grads)
+
+    def gather_rows(self, x: Array, indices: Array) -> Array:
+        """Return x[indices] for an integer array ``indices`` (M,) of either module, all in [0, len(x))."""
+        return x[self.asarray(indices)]
+
+    def augment(self, x: Array, draws: Array, cutout: int) -> Array:
+        """Return changed copies of images x (N, C, H, W), from ``draws``, an int32 NumPy array (N, 5).
+
+        Image i is surrounded by zeros, cut out at (draws[i, 0], draws[i, 1]), mirrored left to right where
+        draws[i, 2], and gets zeros in the square of ``cutout`` pixels a side at (draws[i, 3], draws[i, 4]).
+        """
+        out = self.xp.zeros(x.shape, x.dtype)
+        _, _, h, w = x.shape
+        for image, result, (top, left, mirrored, cut_top, cut_left) in zip(x, out, draws.tolist(), strict=True):
+            source = image[:, max(top, 0) : max(h + top, 0), max(left, 0) : max(w + left, 0)]
+            y, column = max(-top, 0), max(-left, 0)
+            target = result[:, :, ::-1] if mirrored else result
+            target[:, y : y + source.shape[1], column : column + source.shape[2]] = source
+            if cutout:
+                result[:, max(cut_top, 0) : max(cut_top + cutout, 0), max(cut_left, 0) : max(cut_left + cutout, 0)] = 0
+        return out
+
+    # Steps that are queued --------------------------------------------------------------------------
+
+    def record_loss(self, loss: Array, losses: Array, row: Array, stopped: Array) -> None:
+        """Look at the loss."""
+        value = float(loss)
+        losses[int(row)] = value
+        if not math.isfinite(value):
+            stopped[...] = 1
+
+    def next_step(self, row: Array) -> None:
+        """Count on."""
+        row[...] += 1
+
+    def gather_step_rows(self, x: Array, table: Array, row: Array) -> Array:
+        """Look at the row."""
+        return self.gather_rows(x, table[int(row)])
+
+    def augment_step(self, x: Array, table: Array, row: Array, cutout: int) -> Array:
+        """Look at the row."""
+        return self.augment(x, table[int(row)], cutout)
+
+    def assign(self, outs: Arrays, values: Arrays, stopped: Array) -> None:
+        """Look at the flag."""
+        if not int(stopped):
+            for out, value in zip(outs, values, strict=True):
+                out[...] = value
+
+    def upload(self, target: Array, values: Array) -> None:
+        """Copy at once."""
+        target[...] = values
+
+    def graph_recorder(self) -> Any:
+        """Record nothing."""
+        return None
+
+
+def current_scalars(scalars: Sequence[float], control: StepControl | None) -> Sequence[float] | None:
+    """Return the scalars of this step as ``control`` has them, None where nothing is to be written."""
+    if control is None:
+        return scalars
+    if int(control.stopped):
+        return None
+    if control.table is None or control.row is None:
+        return scalars
+    found: list[float] = control.table[int(control.row), control.group].tolist()
+    return found
+
+
+def each_parameter(
+    ws: Arrays, dws: Arrays, outs: Arrays, states: Sequence[Arrays], new_states: Sequence[Arrays]
+) -> Iterator[tuple[Array, Array, Array, Arrays, Arrays]]:
+    """Yield (w, dw, out, its states, its new states) of each parameter."""
+    nothing: list[tuple[Array, ...]] = [()] * len(ws)
+    old, new = (list(zip(*arrays, strict=True)) if arrays else nothing for arrays in (states, new_states))
+    return zip(ws, dws, outs, old, new, strict=True)
