@@ -18,7 +18,6 @@ import numpy as np
 sys.path[:] = [place for place in sys.path if Path(place).resolve() != Path(__file__).resolve().parents[1]]
 
 with atheris.instrument_imports(include=["gconv", "pickletools"]):
-
     import gconv.files as checkpoints
     from gconv.classifiers import FullyConnectedNet, model_from_config
     from gconv.data_utils import make_synthetic_data

@@ -65,7 +65,7 @@ class DeviceSteps(Steps):
         run = self._run
         if run.iteration - self.first == MAX_QUEUED:
             self.settle()
-        moment = run.begin()
+        moment = run.begin(self._draws_more)
         try:
             rate = self._optimizer.rate(run.optim_configs, run.iteration, self._schedule_end)
             run.forget_step_before()

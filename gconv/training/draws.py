@@ -21,7 +21,10 @@ class Minibatch(NamedTuple):
 
 
 class Drawn(NamedTuple):
-    """Where the random numbers stand: both generators' states, an epoch's permutation, minibatches drawn ahead."""
+    """Where the random numbers stand: generators' states, an epoch's permutation, minibatches drawn ahead.
+
+    The state of NumPy's global generator is None where nothing draws from it: a copy takes as long as a small step.
+    """
 
     global_state: Any
     generator_state: Any
@@ -73,9 +76,8 @@ class Draws:
 
     def _draw(self, shape: tuple[int, ...], position: int) -> Minibatch:
         chosen = self._indices(shape[0], position)
-        if self._augment is None:
-            return Minibatch(chosen, None)
-        return Minibatch(chosen, self._augment.draw(self.rng, len(chosen), *shape[2:]))
+        changes = None if self._augment is None else self._augment.draw(self.rng, len(chosen), *shape[2:])
+        return Minibatch(chosen, changes)
 
     def _indices(self, n: int, position: int) -> Array:
         if self._sampling == "replacement":
@@ -84,14 +86,16 @@ class Draws:
             self.order = self.permutation(n)
         return self.order[position * self._batch_size : (position + 1) * self._batch_size]
 
-    def drawn(self) -> Drawn:
-        """Return where the random numbers stand, NumPy's global ones too: a model may draw from them."""
+    def drawn(self, others_draw: bool = True) -> Drawn:
+        """Return where the random numbers stand; ``others_draw`` says whether a model may draw from the global ones."""
         generator = None if self.rng is None else self.rng.bit_generator.state
-        return Drawn(np.random.get_state(legacy=True), generator, self.order, tuple(self.ahead))
+        global_state = np.random.get_state(legacy=True) if others_draw or self.rng is None else None
+        return Drawn(global_state, generator, self.order, tuple(self.ahead))
 
     def return_to(self, drawn: Drawn) -> None:
         """Let everything that is drawn from here on be what was drawn from there on."""
-        np.random.set_state(drawn.global_state)
+        if drawn.global_state is not None:
+            np.random.set_state(drawn.global_state)
         if self.rng is not None:
             self.rng.bit_generator.state = drawn.generator_state
         self.order, self.ahead = drawn.order, list(drawn.ahead)

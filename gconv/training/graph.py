@@ -9,7 +9,7 @@ import numpy as np
 
 from gconv._typing import Array
 from gconv.backends import Backend
-from gconv.optim import UPDATE_RULES
+from gconv.backends.update_rules import UPDATE_RULES
 from gconv.training.batches import Batches
 from gconv.training.device import MAX_QUEUED, DeviceSteps, Queued
 from gconv.training.hooks import Hooks
@@ -53,7 +53,7 @@ class GraphSteps(DeviceSteps):
     ) -> None:
         super().__init__(run, batches, optimizer, hooks, total, backend)
         self._required = required
-        self._refused = not required and not (getattr(run.model, "capturable", False) and hooks.capturable)
+        self._refused = not required and self._draws_more
         self._eager = WARM_UP  # so many steps come before a graph
         self._rates: list[list[float]] = []  # of each part of the update, in the steps to come
         self._parts: list[list[str]] = []

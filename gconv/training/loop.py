@@ -95,11 +95,11 @@ class Loop:
         run = self.run
         self._total, finite = total, True
         run.recover()
+        self._check_before()
         run.reinstall_last()
         run.stopped = run.failure = None
         run.start_clock()
         try:
-            self._check_before()
             self._hooks.call("on_start", run)
             with Progress(self._settings.progress, run.iteration, total) as bar:
                 self._print = bar.print

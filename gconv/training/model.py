@@ -38,7 +38,17 @@ def model_backend(model: Any) -> Backend:
 
 def buffers_of(model: Any) -> dict[str, Array]:
     """Return the model's buffers, in a dictionary of their own; a model without has none."""
-    return dict(getattr(model, "buffers", None) or {})
+    found = getattr(model, "buffers", None)
+    if found is None:
+        return {}
+    if not isinstance(found, dict):
+        raise TypeError(f"{FUNC}: model.buffers must be a dictionary of arrays; got {type(found).__name__}")
+    return {name: _with_axes(array) for name, array in found.items()}
+
+
+def _with_axes(array: Array) -> Array:
+    """Return the array that a NumPy scalar, as operations on arrays without axes give, stands for."""
+    return np.asarray(array) if isinstance(array, np.generic) else array
 
 
 def write_buffers(model: Any, buffers: dict[str, Array]) -> None:
@@ -47,16 +57,12 @@ def write_buffers(model: Any, buffers: dict[str, Array]) -> None:
     Its dictionary is changed in place, as ``params`` is, so that nobody's reference goes stale; one that a property
     makes anew each time is set.
     """
-    there: Any = getattr(model, "buffers", None)
-    if there is None:
-        if buffers:
-            model.buffers = dict(buffers)
-        return
-    if getattr(model, "buffers", None) is there:
+    there = getattr(model, "buffers", None)
+    if isinstance(there, dict) and model.buffers is there:
         for name in there.keys() - buffers.keys():
             del there[name]
         there.update(buffers)
-    else:
+    elif there is not None or buffers:
         model.buffers = dict(buffers)
 
 
@@ -76,7 +82,7 @@ def check_state_arrays(func: str, what: str, arrays: dict[str, Array], trained: 
         if not isinstance(name, str):
             raise TypeError(f"{func}: {what} must have strings for names; got {name!r:.80}")
         label = f"{what}[{name!r}]"
-        if array_kind(array) is None:
+        if array_kind(array) is None and not isinstance(array, np.generic):
             raise TypeError(f"{func}: {label} must be a NumPy or CuPy array; got {type(array).__name__}")
         kind, size = array.dtype.kind, array.dtype.itemsize
         if trained and (kind != "f" or size not in (4, 8)):
@@ -88,10 +94,10 @@ def check_state_arrays(func: str, what: str, arrays: dict[str, Array], trained: 
 
 
 def _adopt_native_arrays(model: Any) -> None:
-    """Turn arrays of the other byte order, as files may hold them, into the machine's."""
+    """Turn arrays of the other byte order, as files may hold them, into the machine's, and NumPy scalars into arrays."""
     for name, array in model.params.items():
-        if not array.dtype.isnative:
-            model.params[name] = get_backend(array).asarray(array)
+        if not array.dtype.isnative or isinstance(array, np.generic):
+            model.params[name] = get_backend(_with_axes(array)).asarray(_with_axes(array))
     buffers = buffers_of(model)
     foreign = {name: get_backend(a).asarray(a) for name, a in buffers.items() if not a.dtype.isnative}
     if foreign:
@@ -111,11 +117,7 @@ def check_ready(model: Any, names: Iterable[str]) -> None:
     check_state_arrays(FUNC, "model.params", model.params, trained=True)
     if set(model.params) != set(names):
         raise ValueError(f"{FUNC}: model.params must have the names {sorted(names)}; got {sorted(model.params)}")
-    buffers = getattr(model, "buffers", None)
-    if buffers is not None and not isinstance(buffers, dict):
-        raise TypeError(f"{FUNC}: model.buffers must be a dictionary of arrays; got {type(buffers).__name__}")
-    kept = buffers_of(model)
-    check_state_arrays(FUNC, "model.buffers", kept, trained=False)
+    check_state_arrays(FUNC, "model.buffers", buffers_of(model), trained=False)
     _adopt_native_arrays(model)
     kept = buffers_of(model)
     if kept:
@@ -151,8 +153,7 @@ def check_gradients(what: str, params: dict[str, Array], grads: dict[str, Any]) 
             raise ValueError(f"{FUNC}: {what}[{name!r}] must have shape {tuple(w.shape)}; got {tuple(grad.shape)}")
         if grad.dtype != w.dtype:
             raise TypeError(f"{FUNC}: {what}[{name!r}] must have the parameter's dtype, {w.dtype}; got {grad.dtype}")
-        # A gradient of a parameter without axes may be a NumPy scalar.
-        found[name] = np.asarray(grad) if isinstance(grad, np.generic) else grad
+        found[name] = _with_axes(grad)
     return found
 
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from gconv._typing import Array
 from gconv.backends.base import StepControl
-from gconv.optim import HYPERPARAMETERS, LEARNING_RATES, UPDATE_RULES, partition, step_all, step_scalars
+from gconv.backends.update_rules import UPDATE_RULES
+from gconv.optim import HYPERPARAMETERS, LEARNING_RATES, partition, step_all, step_scalars
 from gconv.training.two_arrays import TwoArrays
 
 __all__ = ["Group", "Optimizer", "check_optim"]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from gconv._typing import Array
-from gconv.backends import get_backend
+from gconv.backends import array_kind, get_backend
 from gconv.files import save_checkpoint
 from gconv.training.draws import Drawn, Draws
 from gconv.training.model import buffers_of, write_buffers
@@ -129,15 +129,16 @@ class Run:
         """End the training after the iteration at hand; for callbacks. It may go on later."""
         self.stopped = str(reason)
 
-    def moment(self) -> Moment:
-        """Return where the run stands."""
+    def moment(self, others_draw: bool = True) -> Moment:
+        """Return where the run stands; ``others_draw`` is False for what draws nothing but minibatches."""
         params, buffers = self.last_state()
-        kept = {name: a if name in self._replaced else a.copy() for name, a in buffers.items()}
+        kept = {name: a if name in self._replaced or array_kind(a) is None else a.copy() for name, a in buffers.items()}
         configs = {name: dict(config) for name, config in self.optim_configs.items()}
         best = self.best_val_acc, self.best_params, self.best_buffers
         position = self.iteration, self.epoch, self.epoch_start
         checks = len(self.eval_iterations)
-        return Moment(params, kept, configs, best, position, checks, self.step_rate, self.due, self.draws.drawn())
+        drawn = self.draws.drawn(others_draw)
+        return Moment(params, kept, configs, best, position, checks, self.step_rate, self.due, drawn)
 
     def return_to(self, moment: Moment) -> None:
         """Stand there again."""
@@ -172,9 +173,9 @@ class Run:
 
     # Transactions -----------------------------------------------------------------------------------
 
-    def begin(self) -> Moment:
-        """Begin a transaction, and return where the run stands."""
-        moment = self.moment()
+    def begin(self, others_draw: bool = True) -> Moment:
+        """Begin a transaction, and return where the run stands; the argument is that of ``moment``."""
+        moment = self.moment(others_draw)
         self._buffers_seen = buffers_of(self.model)
         self._open = moment, None
         return moment

@@ -110,7 +110,8 @@ def encode(content: Content, options: dict[str, Any], model: Any) -> tuple[dict[
         changes = [batch.changes for batch in drawn.ahead if batch.changes is not None]
         if changes:
             arrays["drawn_changes"] = np.stack(changes)
-    kind, keys, position, has_gauss, gauss = drawn.global_state
+    # Where nothing draws from the global generator it stands as it stood.
+    kind, keys, position, has_gauss, gauss = drawn.global_state or np.random.get_state(legacy=True)
     arrays["numpy_random_keys"] = np.asarray(keys)
     description = {
         "epoch": content.epoch,

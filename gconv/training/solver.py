@@ -137,9 +137,9 @@ class Solver:
             raise ValueError(f"Solver: keywords must be the documented ones; got {', '.join(sorted(unknown))}")
         check_model(model)
         self.settings = Settings(
-            *(update_rule, optim_config, lr_decay, batch_size, num_epochs, num_train_samples, num_val_samples),
-            *(checkpoint_name, print_every, verbose, sampling, eval_every, progress, augment, graph),
-        )
+            update_rule, optim_config, lr_decay, batch_size, num_epochs, num_train_samples, num_val_samples,
+            checkpoint_name, print_every, verbose, sampling, eval_every, progress, augment, graph,
+        )  # fmt: skip
         self.callbacks = tuple(callbacks)
         self.hooks = Hooks(self.callbacks, self.lr_decay)
         self.optimizer = Optimizer(update_rule, self.optim_config, groups, model.params, self.hooks.schedule)
@@ -157,7 +157,7 @@ class Solver:
     @property
     def iterations_per_epoch(self) -> int:
         """How many minibatches make an epoch: max(1, N // batch_size)."""
-        return max(len(self.X_train) // self.batch_size, 1)
+        return max(len(self.X_train) // int(self.batch_size), 1)
 
     def _loop(self, func: str) -> Loop:
         """Return the loop over the data, after telling the run what a checkpoint says of them."""

@@ -33,6 +33,8 @@ class Steps:
     def __init__(self, run: Run, batches: Batches, optimizer: Optimizer, hooks: Hooks, total: int) -> None:
         self._run, self._batches, self._optimizer, self._hooks = run, batches, optimizer, hooks
         self._schedule_end = total
+        # Whether a step may draw more than its minibatch.
+        self._draws_more = not (getattr(run.model, "capturable", False) and hooks.capturable)
 
     def step(self, due: tuple[Item, ...], until_check: Callable[[], int]) -> None:
         """Do one step, or queue it.
@@ -68,7 +70,7 @@ class HostSteps(Steps):
     def step(self, due: tuple[Item, ...], until_check: Callable[[], int]) -> None:
         """Do one step."""
         run, optimizer = self._run, self._optimizer
-        moment = run.begin()
+        moment = run.begin(self._draws_more)
         try:
             X, y = self._batches.take(self._minibatch())
             loss, grads = check_loss(run.model.loss(X, y))

@@ -1,0 +1,401 @@
+"""What a training needs of a model is looked at first, by name, and nothing of the user's is written to."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+from run_state import last
+
+import gconv
+from gconv.classifiers import FullyConnectedNet, TwoLayerNet
+from gconv.data_utils import make_synthetic_data
+from gconv.solver import Solver
+from gconv.training.callbacks import BestCheckpoint, CosineSchedule, EarlyStopping, ReduceOnPlateau, TimeLimit
+
+SHAPE = (3, 2, 2)
+DATA = make_synthetic_data(40, 12, 5, SHAPE, 4)
+
+
+class Model:
+    """A linear classifier with whatever a test changes."""
+
+    def __init__(self, dtype=np.float64, **buffers):
+        backend = gconv.get_backend()
+        start = np.random.default_rng(0).standard_normal((12, 4)) * 1e-2
+        self.params = {"fc": backend.asarray(start, dtype), "fc.bias": backend.asarray(np.zeros(4), dtype)}
+        self.params["scale"] = backend.asarray(np.ones(()), dtype)
+        self.answer = lambda loss, grads: (loss, grads)
+        self.scores = lambda scores: scores
+        if buffers:
+            self.buffers = {name: backend.asarray(a) for name, a in buffers.items()}
+
+    def loss(self, X, y=None):
+        backend = gconv.get_backend(X)
+        rows = backend.asarray(X.reshape(len(X), -1), self.params["fc"].dtype)
+        product = backend.affine_forward(rows, self.params["fc"], self.params["fc.bias"])
+        scores = product * self.params["scale"]
+        if y is None:
+            return self.scores(scores)
+        loss, dout = backend.softmax_loss(scores, y)
+        _, dw, db = backend.affine_backward(dout * self.params["scale"], rows, self.params["fc"], False)
+        dscale = (dout * product).sum().reshape(())
+        return self.answer(loss, {"fc": dw, "fc.bias": db, "scale": dscale})
+
+
+def solver_of(model, **options):
+    return Solver(model, DATA, **{"batch_size": 10, "num_epochs": 2, "verbose": False, "seed": 0, **options})
+
+
+def changed(name, value):
+    def answer(loss, grads):
+        return loss, {**grads, name: value(grads[name]) if callable(value) else value}
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "text"),
+    [
+        (changed("fc", None), ValueError, "grads must have a gradient for 'fc'; got None"),
+        (lambda loss, g: (loss, {"fc": g["fc"], "scale": g["scale"]}), ValueError, r"gradient for 'fc.bias'; got the names \['fc', 'scale'\]"),
+        (changed("fc", lambda g: g.T), ValueError, r"grads\['fc'\] must have shape \(12, 4\); got \(4, 12\)"),
+        (changed("fc", lambda g: g.astype(np.float32)), TypeError, r"grads\['fc'\] must have the parameter's dtype, float64; got float32"),
+        (changed("fc.bias", [0.0] * 4), TypeError, r"grads\['fc.bias'\] must be an array; got list"),
+        (lambda loss, g: loss, TypeError, r"model.loss\(X, y\) must return \(loss, grads\)"),
+        (lambda loss, g: (loss, list(g.values())), TypeError, "must return a dictionary of gradients; got list"),
+        (lambda loss, g: (g["fc.bias"], g), ValueError, r"must return one number as loss; got shape \(4,\)"),
+    ],
+)  # fmt: skip
+def test_gradients_and_losses_are_named(backend, answer, error, text):
+    model = Model()
+    model.answer = answer
+    before = {name: backend.to_numpy(w).copy() for name, w in model.params.items()}
+    solver = solver_of(model)
+    with pytest.raises(error, match=f"^Solver.train: .*{text}"):
+        solver.train()
+    assert solver.iteration == len(solver.loss_history) == 0
+    for name, w in last(solver).items():
+        np.testing.assert_array_equal(backend.to_numpy(w), before[name])
+    model.answer = lambda loss, grads: (loss, grads)
+    solver.train()
+    assert solver.epoch == 2
+
+
+def test_extra_gradients_are_ignored_in_the_clipping_norm_too(backend):
+    from gconv.training.callbacks import ClipGradients
+
+    plain, extra = Model(), Model()
+    extra.answer = lambda loss, grads: (loss, {**grads, "other": grads["fc"] * 1e9})
+    solvers = [solver_of(model, callbacks=[ClipGradients(1e-2)]) for model in (plain, extra)]
+    for solver in solvers:
+        solver.train()
+    assert solvers[0].loss_history == solvers[1].loss_history
+
+
+@pytest.mark.parametrize(
+    ("scores", "error", "text"),
+    [
+        (lambda s: s[:-1], ValueError, r"model.loss\(X\) must return scores \(\d+, C\); got shape"),
+        (lambda s: s[:, 0], ValueError, r"must return scores \(\d+, C\)"),
+        (lambda s: [1, 2], TypeError, "must return an array of scores; got list"),
+    ],
+)
+def test_scores_are_named(scores, error, text):
+    model = Model()
+    model.scores = scores
+    solver = solver_of(model)
+    for call in (
+        lambda: solver.predict(DATA["X_val"]),
+        lambda: solver.score(DATA["X_val"], DATA["y_val"]),
+        solver.train,
+    ):
+        with pytest.raises(error, match=text):
+            call()
+
+
+def test_what_could_not_be_stored_is_refused_before_training(backend, tmp_path):
+    cases = [
+        ("params", {3: np.zeros(2)}, TypeError, "model.params must have strings for names; got 3"),
+        ("params", {"w": [1.0]}, TypeError, r"model.params\['w'\] must be a NumPy or CuPy array; got list"),
+        ("params", {"w": np.zeros(2, int)}, TypeError, r"model.params\['w'\] must be float32 or float64; got int64"),
+        ("params", {"w": np.array([1, np.nan])}, ValueError, r"model.params\['w'\] must be numbers; there are NaN"),
+        ("buffers", {"b": np.array(["x"])}, TypeError, r"model.buffers\['b'\] must be real numbers"),
+        ("buffers", {"b": 3}, TypeError, r"model.buffers\['b'\] must be a NumPy or CuPy array; got int"),
+        ("buffers", [1], TypeError, "model.buffers must be a dictionary of arrays; got list"),
+    ]
+    for attribute, value, error, text in cases:
+        model = Model()
+        if attribute == "params":
+            model.params |= value
+        else:
+            model.buffers = value
+        solver = solver_of(model)
+        with pytest.raises(error, match=text):
+            solver.train()
+        assert solver.iteration == 0
+        with pytest.raises(error, match="must"):
+            solver.save(tmp_path / "x")
+        assert not list(tmp_path.iterdir())
+
+
+def test_what_can_be_stored_is_resumed(backend, tmp_path):
+    """Parameters without axes, one named like the beginning of another, counters, truth values, NaN in buffers."""
+
+    def make(**options):
+        buffers = {"seen": np.zeros((), np.int64), "ready": np.array([True, False]), "unknown": np.full(2, np.nan)}
+        model = Model(**buffers)
+        real = model.answer
+
+        def answer(loss, grads):
+            model.buffers["seen"] = model.buffers["seen"] + 1
+            return real(loss, grads)
+
+        model.answer = answer
+        return solver_of(model, update_rule="adam", **options)
+
+    alone, first, second = make(), make(num_epochs=1), make()
+    alone.train()
+    first.train()
+    first.save(tmp_path / "saved")
+    second.resume(tmp_path / "saved")
+    assert second.loss_history == alone.loss_history
+    for name, w in last(alone).items():
+        assert last(second)[name].shape == w.shape
+        np.testing.assert_array_equal(backend.to_numpy(last(second)[name]), backend.to_numpy(w))
+    buffers = second.run.last_state()[1]
+    assert int(buffers["seen"]) == 8
+    assert buffers["seen"].dtype == np.int64
+    assert buffers["ready"].dtype == bool
+
+
+@pytest.mark.parametrize("rule", ["sgd", "sgd_momentum", "nesterov_momentum", "rmsprop", "adam", "adamw"])
+def test_parameters_without_axes_train(backend, rule):
+    solver = solver_of(Model(np.float32), update_rule=rule)
+    solver.train()
+    assert backend.to_numpy(last(solver)["scale"]) != 1
+    assert last(solver)["scale"].shape == ()
+
+
+def test_parameters_of_the_other_byte_order(backend):
+    if backend.name == "gpu":
+        pytest.skip("CuPy has none")
+    plain, swapped = Model(), Model()
+    swapped.params = {name: w.astype(w.dtype.newbyteorder()) for name, w in swapped.params.items()}
+    solvers = [solver_of(model) for model in (plain, swapped)]
+    for solver in solvers:
+        solver.train()
+    assert solvers[0].loss_history == solvers[1].loss_history
+    assert all(w.dtype.isnative for w in swapped.params.values())
+
+
+def test_buffers_are_changed_in_place_as_params_are(backend):
+    model = Model(count=np.zeros(1))
+    held, params = model.buffers, model.params
+    model.answer = lambda loss, grads: (model.buffers["count"].__iadd__(1), (loss, grads))[1]  # in its own array
+    solver = solver_of(model)
+    solver.train()
+    assert model.buffers is held
+    assert model.params is params
+
+
+@pytest.mark.parametrize("kind", ["none", "live", "computed", "fixed"])
+def test_buffers_may_be_none_or_a_property(backend, kind):
+    class Sub(Model):
+        def __init__(self):
+            super().__init__()
+            self._store = {"count": backend.asarray(np.zeros(1))}
+
+    stores = {
+        "none": None,
+        "live": property(lambda self: self._store),
+        "computed": property(lambda self: dict(self._store), lambda self, value: setattr(self, "_store", value)),
+        "fixed": property(lambda self: dict(self._store)),
+    }
+    Sub.buffers = stores[kind]
+    solver = solver_of(Sub())
+    if kind == "fixed":
+        with pytest.raises(ValueError, match=r"model.buffers must be a dictionary or have a setter"):
+            solver.train()
+    else:
+        solver.train()
+        assert solver.epoch == 2
+
+
+def test_a_model_may_write_to_the_samples_it_is_given(backend):
+    class Greedy(TwoLayerNet):
+        def loss(self, X, y=None):
+            X -= X.mean()
+            return super().loss(X, y)
+
+    data = {name: backend.asarray(a) for name, a in DATA.items()}
+    before = {name: backend.to_numpy(a).copy() for name, a in data.items()}
+    solver = Solver(Greedy(12, 3, 4, rng=0), data, batch_size=10, num_epochs=1, num_train_samples=5, verbose=False)
+    solver.train()
+    solver.predict(data["X_val"])
+    solver.check_accuracy(data["X_train"], data["y_train"])
+    for name, a in data.items():
+        np.testing.assert_array_equal(backend.to_numpy(a), before[name])
+
+
+def test_other_labels_at_the_same_address_are_other_labels(backend):
+    solver = solver_of(TwoLayerNet(12, 3, 4, rng=0))
+    predicted = backend.to_numpy(solver.predict(backend.asarray(DATA["X_val"])))
+    for _ in range(50):
+        right, wrong = predicted.copy(), (predicted + 1) % 4
+        assert solver.check_accuracy(DATA["X_val"], right) == 1
+        del right
+        assert solver.check_accuracy(DATA["X_val"], wrong) == 0
+        del wrong
+
+
+def test_callbacks_that_need_validation_say_so_at_the_start(tmp_path):
+    empty = {**DATA, "X_val": DATA["X_val"][:0], "y_val": DATA["y_val"][:0]}
+    for callback in (EarlyStopping(), ReduceOnPlateau(), BestCheckpoint(tmp_path / "best")):
+        solver = Solver(TwoLayerNet(12, 3, 4, rng=0), empty, callbacks=[callback], verbose=False)
+        name = type(callback).__name__
+        with pytest.raises(ValueError, match=rf"Solver.train: {name} must have data\['X_val'\]"):
+            solver.train()
+        assert solver.iteration == 0
+
+
+def test_another_data_set_of_another_length(backend):
+    larger = make_synthetic_data(90, 12, 5, SHAPE, 4)
+    for calls, expected in (((1,), (4, 13)), ((None,), (4 * 3, 12 + 0))):
+        solver = solver_of(TwoLayerNet(12, 3, 4, rng=0), num_epochs=3)
+        solver.train(calls[0])
+        assert solver.iteration == expected[0]
+        solver.set_data(larger)
+        if calls[0] is not None:
+            solver.train(1)
+            assert (solver.iteration, solver.epoch) == (expected[1], 2)
+            solver.train()  # to three epochs in all
+            assert (solver.iteration, solver.epoch) == (22, 3)
+        else:
+            solver.train(1)
+            assert (solver.iteration, solver.epoch) == (12 + 9, 4)
+        assert len(solver.loss_history) == solver.iteration
+
+
+def test_a_changed_data_set_in_mid_epoch_is_resumed(backend, tmp_path):
+    class Stop:
+        def on_iteration(self, run):
+            if run.iteration == 2:
+                run.stop("here")
+
+    larger = make_synthetic_data(90, 12, 5, SHAPE, 4)
+    whole, cut = (solver_of(TwoLayerNet(12, 3, 4, rng=0), callbacks=[Stop()], sampling="shuffle") for _ in range(2))
+    for solver in (whole, cut):
+        solver.train()
+        solver.set_data(larger)
+    cut.save(tmp_path / "saved")
+    resumed = Solver(
+        TwoLayerNet(12, 3, 4), larger, batch_size=10, num_epochs=2, verbose=False, seed=1, sampling="shuffle"
+    )
+    resumed.resume(tmp_path / "saved")
+    whole.train()
+    assert resumed.loss_history == whole.loss_history
+    assert whole.iteration == 2 + 2 * 9
+
+
+def test_without_data_saving_and_resuming_say_so(tmp_path):
+    solver = Solver(TwoLayerNet(12, 3, 4))
+    for call in (solver.save, solver.resume):
+        with pytest.raises(ValueError, match=r"data must be given to the Solver, or to fit; got none"):
+            call(tmp_path / "x")
+
+
+def test_a_solver_can_be_pickled_and_copied(backend):
+    if backend.name == "gpu":
+        pytest.skip("CuPy pickles on a device only")
+
+    def make():
+        options = {
+            "update_rule": "adam",
+            "callbacks": [CosineSchedule(), TimeLimit(1e9)],
+            "groups": [("b*", {"learning_rate": 1e-2})],
+        }
+        return solver_of(FullyConnectedNet([5], 12, 4, normalization="batchnorm", rng=0), **options)
+
+    whole = make()
+    whole.train()
+    for twin in (lambda s: pickle.loads(pickle.dumps(s)), copy.deepcopy):
+        solver = make()
+        solver.train(1)
+        solver = twin(solver)
+        solver.train()
+        assert solver.loss_history == whole.loss_history
+
+
+# Divergence -----------------------------------------------------------------------------------------
+
+
+def test_a_divergence_takes_back_buffers_and_best_weights(backend):
+    """The loss of step 7 is infinite: all is as it was before the update of step 6."""
+    make = lambda **o: solver_of(  # noqa: E731
+        FullyConnectedNet([5], 12, 4, normalization="batchnorm", rng=0, dtype=np.float64), eval_every=1, **o
+    )
+    moments = []
+
+    class Keep:
+        def on_iteration(self, run):
+            moments.append({**last_of(run)})
+
+    def last_of(run):
+        found = {name: backend.to_numpy(w).copy() for name, w in (run.model.params | run.model.buffers).items()}
+        return found | {f"best {n}": backend.to_numpy(w).copy() for n, w in run.best_params.items()}
+
+    make(callbacks=[Keep()]).train(1)
+    solver = make(num_epochs=9)
+    model, real, calls = solver.model, solver.model.loss, []
+
+    def loss(X, y=None):
+        found = real(X, y)
+        if y is None:
+            return found
+        calls.append(1)
+        return (found[0] * np.inf, found[1]) if len(calls) == 4 else found
+
+    model.loss = loss
+    with (
+        np.errstate(all="ignore"),
+        pytest.raises(FloatingPointError, match=r"iteration 4 .*The step before was undone"),
+    ):
+        solver.train()
+    assert solver.iteration == len(solver.loss_history) == 2
+    assert solver.eval_iterations == [1, 2]
+    expected, found = moments[1], {**last_of(solver.run)}
+    for name in expected:
+        if not name.startswith("best"):
+            np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
+    for name, value in moments[2].items():
+        if name.startswith("best"):  # the check of step 2, which on_iteration of step 3 saw
+            np.testing.assert_array_equal(found[name], value, err_msg=name)
+
+
+def test_a_step_that_leaves_the_finite_numbers_at_the_end_is_found_there(backend):
+    model = Model()
+    solver = solver_of(model, num_epochs=1)
+    steps = []
+
+    def answer(loss, grads):
+        steps.append({name: backend.to_numpy(w).copy() for name, w in model.params.items()})
+        return loss, {**grads, "fc": grads["fc"] * (np.inf if len(steps) == 4 else 1)}
+
+    model.answer = answer
+    with np.errstate(all="ignore"), pytest.raises(FloatingPointError, match=r"model.params\['fc'\] must stay finite"):
+        solver.train()
+    assert solver.iteration == 3
+    assert np.isfinite(solver.best_val_acc)
+    for name, w in model.params.items():
+        np.testing.assert_array_equal(backend.to_numpy(w), steps[3][name])
+    model.answer = lambda loss, grads: (loss, grads)
+    solver.train()
+    assert solver.iteration == 4
+
+
+def test_a_first_loss_that_is_not_finite_tells_the_truth(backend):
+    model = Model()
+    model.answer = lambda loss, grads: (loss * np.inf, grads)
+    with np.errstate(all="ignore"), pytest.raises(FloatingPointError, match="are those that this training began with"):
+        solver_of(model).train()

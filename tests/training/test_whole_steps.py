@@ -1,0 +1,268 @@
+"""A step happens whole or not at all: interrupted anywhere, a training goes on as if nothing had been, to the bit."""
+
+import functools
+import os
+import random
+import signal
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from run_state import last, restore
+
+import gconv
+from gconv.classifiers import FullyConnectedNet, ThreeLayerConvNet
+from gconv.data_utils import make_synthetic_data
+from gconv.files import load_checkpoint
+from gconv.solver import Solver
+from gconv.training.augmentation import Augment
+from gconv.training.callbacks import Callback, ClipGradients, CosineSchedule, ReduceOnPlateau
+
+PACKAGE = str(Path(gconv.__file__).parent)
+DATA = make_synthetic_data(25, 9, 4, (2, 4, 4), 3)
+BATCHES, EPOCHS = 4, 3
+
+
+class Watch(Callback):
+    """Has every event, and an error for one of them."""
+
+    capturable = True  # draws nothing
+
+    def __init__(self):
+        self.at, self.error = None, None
+
+    def _event(self, name, run):
+        if self.error is not None and (name, run.iteration) == self.at:
+            error, self.error = self.error, None
+            raise error
+
+
+for event in ("on_update", "on_iteration", "on_eval", "on_epoch"):
+    setattr(Watch, event, functools.partialmethod(lambda self, name, run: self._event(name, run), event))
+Watch.on_gradients = lambda self, run, grads: (self._event("on_gradients", run), grads)[1]
+
+CONFIGURATIONS = {
+    # dropout draws from NumPy's global state; running averages; a rate that a callback changes
+    "norm": (
+        lambda: FullyConnectedNet([5, 4], 32, 3, 0.8, "batchnorm", weight_scale=1e-1, dtype=np.float64, rng=0),
+        {"update_rule": "adam", "eval_every": 3, "callbacks": lambda: [ReduceOnPlateau(0.5, 1)], "seed": None},
+    ),
+    "conv": (
+        lambda: ThreeLayerConvNet((2, 4, 4), 2, 3, 4, 3, weight_scale=1e-1, dtype=np.float64, rng=0),
+        {
+            "update_rule": "nesterov_momentum",
+            "sampling": "shuffle",
+            "augment": Augment(crop=1),
+            "callbacks": lambda: [CosineSchedule(), ClipGradients(1.0)],
+            "groups": [("b*", {"learning_rate": 3e-2}), ("W3", {"frozen": True})],
+        },
+    ),
+    "plain": (
+        lambda: FullyConnectedNet([5], 32, 3, weight_scale=1e-1, rng=0),
+        {"update_rule": "rmsprop", "lr_decay": 0.5, "num_train_samples": 7},
+    ),
+}
+
+
+def make(name, watch=None, folder=None, **options):
+    model, given = CONFIGURATIONS[name]
+    np.random.seed(7)
+    given = {"batch_size": 6, "num_epochs": EPOCHS, "seed": 3, "verbose": False, **given, **options}
+    callbacks = [*given.pop("callbacks", list)(), watch or Watch()]
+    checkpoint = {} if folder is None else {"checkpoint_name": str(folder / "run")}
+    with gconv.use_backend("cpu"):
+        return Solver(model(), DATA, callbacks=callbacks, **checkpoint, **given)
+
+
+def everything(solver):
+    found = {f"param {n}": w for n, w in solver.model.params.items()}
+    found |= {f"last {n}": w for n, w in last(solver).items()}
+    found |= {f"best {n}": w for n, w in solver.best_params.items()}
+    found |= {f"buffer {n}": w for n, w in getattr(solver.model, "buffers", {}).items()}
+    found |= {f"optim {n} {k}": v for n, config in solver.optim_configs.items() for k, v in config.items()}
+    histories = ("loss_history", "train_acc_history", "val_acc_history", "eval_iterations", "learning_rate_history")
+    return found | {name: getattr(solver, name) for name in (*histories, "iteration", "epoch", "best_val_acc")}
+
+
+@functools.cache
+def undisturbed(name):
+    solver = make(name)
+    solver.train()
+    return everything(solver), float(np.random.random())
+
+
+def assert_as_undisturbed(name, solver):
+    next_drawn, found = float(np.random.random()), everything(solver)
+    expected, drawn = undisturbed(name)
+    assert found.keys() == expected.keys()
+    for key, value in expected.items():
+        np.testing.assert_array_equal(found[key], value, err_msg=key)
+    assert next_drawn == drawn, "NumPy's global state"
+
+
+def go_on(name, solver, way, folder):
+    """Train on, in the same Solver or in another one from what this one saves."""
+    if way == "resume":
+        solver.save(folder / "saved")
+        np.random.seed(99)
+        resumed = make(name)
+        np.random.seed(98)
+        resumed.resume(folder / "saved")
+        return resumed
+    solver.train()
+    return solver
+
+
+@pytest.mark.parametrize("way", ["train", "resume"])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError, MemoryError])
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_an_exception_in_a_callback(name, error, way, tmp_path):
+    for event in ("on_gradients", "on_update", "on_iteration", "on_eval", "on_epoch"):
+        for iteration in (
+            (BATCHES - 1, BATCHES) if event in ("on_gradients", "on_update", "on_iteration") else (BATCHES,)
+        ):
+            watch = Watch()
+            solver = make(name, watch)
+            watch.at, watch.error = (event, iteration), error("as asked")
+            with pytest.raises(error, match="as asked"):
+                solver.train()
+            assert len(solver.loss_history) == solver.iteration == iteration
+            assert isinstance(solver.failure, error)
+            assert_as_undisturbed(name, go_on(name, solver, way, tmp_path))
+
+
+@pytest.mark.parametrize("way", ["train", "resume"])
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+@pytest.mark.parametrize("place", ["loss", "scores", "update", "save"])
+def test_an_exception_in_the_model_the_update_or_a_file(name, place, way, tmp_path, monkeypatch):
+    solver = make(name, folder=tmp_path / "run")
+    calls, at = [], {"loss": 6, "scores": 4, "update": 12, "save": 2}[place]
+
+    def broken(real, counts=lambda *_: True):
+        def call(*arguments, **options):
+            if counts(*arguments):
+                calls.append(1)
+                if len(calls) == at:
+                    raise RuntimeError("as asked")
+            return real(*arguments, **options)
+
+        return call
+
+    with monkeypatch.context() as patch:
+        if place in ("loss", "scores"):
+            patch.setattr(
+                solver.model, "loss", broken(solver.model.loss, lambda X, y=None: (y is None) == (place == "scores"))
+            )
+        elif place == "update":
+            # after the first parameters of a step were computed: this backend is called for each part of them
+            backend = type(gconv.get_backend(*solver.model.params.values()))
+            real = backend.update
+
+            def one_by_one(self, rule, ws, dws, states, scalars, constants, outs, new_states, control=None):
+                for i in range(len(ws)):
+                    calls.append(1)
+                    if len(calls) == at:
+                        raise RuntimeError("as asked")
+                    part = slice(i, i + 1)
+                    both = [[arrays[part] for arrays in given] for given in (states, new_states)]
+                    real(self, rule, ws[part], dws[part], both[0], scalars, constants, outs[part], both[1], control)
+
+            patch.setattr(backend, "update", one_by_one)
+        else:
+            patch.setattr("gconv.training.run.save_checkpoint", broken(__import__("gconv.files").files.save_checkpoint))
+        with pytest.raises(RuntimeError, match="as asked"):
+            solver.train()
+    assert len(solver.loss_history) == solver.iteration
+    if way == "resume":
+        solver.save(tmp_path / "saved")
+        solver = make(name)
+        np.random.seed(98)
+        solver.resume(tmp_path / "saved")
+    else:
+        solver.train()
+        assert len(list((tmp_path / "run").glob("*.safetensors"))) == EPOCHS
+    assert_as_undisturbed(name, solver)
+
+
+class InterruptAtLine:
+    """Raises KeyboardInterrupt before the n-th line of the package that is run, from an iteration on."""
+
+    def __init__(self, solver, line, first):
+        self._solver, self._left, self._first = solver, line, first
+        self.where = None
+
+    def __enter__(self):
+        sys.settrace(self._trace)
+        return self
+
+    def __exit__(self, *_):
+        sys.settrace(None)
+
+    def _trace(self, frame, event, _):
+        if frame.f_code.co_filename.startswith(PACKAGE) and self._solver.run.iteration >= self._first:
+            return self._line
+        return None
+
+    def _line(self, frame, event, _):
+        if event == "line":
+            self._left -= 1
+            if self._left == 0:
+                sys.settrace(None)
+                self.where = f"{frame.f_code.co_filename}:{frame.f_lineno}"
+                raise KeyboardInterrupt
+        return self._line
+
+
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_an_interruption_at_any_line(name, tmp_path):
+    """GCONV_LINES=all takes every line of two steps, an accuracy check and an epoch's end; here some of them."""
+    draws = random.Random(name)
+    count = InterruptAtLine(make(name), 1 << 60, BATCHES - 1)
+    with count:
+        count._solver.train(1)
+    lines = (1 << 60) - count._left
+    chosen = range(1, lines + 1) if os.environ.get("GCONV_LINES") == "all" else draws.sample(range(1, lines + 1), 25)
+    for line in chosen:
+        solver = make(name)
+        interrupt = InterruptAtLine(solver, line, BATCHES - 1)
+        try:
+            with interrupt:
+                solver.train(1)
+        except KeyboardInterrupt:
+            pass
+        assert interrupt.where is not None
+        assert len(solver.loss_history) == solver.iteration, interrupt.where
+        try:
+            assert_as_undisturbed(name, go_on(name, solver, "train" if line % 2 else "resume", tmp_path))
+        except (AssertionError, ValueError) as error:
+            raise AssertionError(f"after an interruption at {interrupt.where} (line {line} of {lines})") from error
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no timers that send signals")
+def test_ctrl_c_at_random_moments(tmp_path):
+    """GCONV_SIGNALS=50 makes it the long run of docs/reliability.md."""
+    draws, signals = random.Random(os.getpid()), int(os.environ.get("GCONV_SIGNALS", "10"))
+    before = signal.signal(signal.SIGVTALRM, signal.default_int_handler)
+    try:
+        sent = 0
+        while sent < signals:
+            name = draws.choice(sorted(CONFIGURATIONS))
+            solver = make(name)
+            for _ in range(3):
+                try:
+                    signal.setitimer(signal.ITIMER_VIRTUAL, draws.uniform(1e-6, 0.01))
+                    solver.train()
+                    signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+                    break
+                except KeyboardInterrupt:
+                    sent += 1
+                if draws.random() < 0.5:
+                    solver.save(tmp_path / "saved")
+                    solver = make(name)
+                    restore(solver, tmp_path / "saved", *load_checkpoint(tmp_path / "saved"))
+            solver.train()
+            assert_as_undisturbed(name, solver)
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
