@@ -67,25 +67,8 @@ LAYERS = [
     ("layers", "im2col", "fast_layers", "optim", "gradient_check", "data_utils"),
     ("layer_utils",),
     ("classifiers", "results", "vis_utils"),
-    (
-        "training",
-        "solver",
-        *(
-            f"solver_{n}"
-            for n in [
-                "arguments",
-                "best",
-                "callbacks",
-                "device",
-                "draws",
-                "evaluation",
-                "graph",
-                "state",
-                "state_checks",
-                "steps",
-            ]
-        ),
-    ),
+    ("training",),
+    ("solver",),
     ("benchmarking",),
     ("cli",),
 ]
@@ -124,6 +107,26 @@ def test_imports_run_down_only():
             if target.startswith("gconv.") and not target.startswith("gconv.kernels"):
                 assert level(target) <= level(name), f"{name} imports {target}, which stands above it"
             assert not (target == "cupy" and not name.startswith("gconv.backends")), f"{name} imports CuPy"
+
+
+def test_no_files_import_each_other_in_a_circle():
+    left = {name: {t for t in targets if t.startswith("gconv.")} for name, targets in imports_of_the_package().items()}
+    del left["gconv"]  # the root re-exports
+    while done := {name for name, targets in left.items() if not targets & left.keys() - {name}}:
+        left = {name: targets for name, targets in left.items() if name not in done}
+    assert not left
+
+
+def test_no_module_reaches_for_another_one_s_private_names():
+    """A name with an underscore belongs to its class (``self._x``, ``cls._x``) or its module."""
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("gconv."):
+                private = [alias.name for alias in node.names if re.match(r"_[^_]", alias.name)]
+                assert not private, f"{path.name}:{node.lineno} imports {private}"
+            if isinstance(node, ast.Attribute) and re.match(r"_(?!_|replace$|asdict$)", node.attr):
+                owner = ast.unparse(node.value)
+                assert owner in ("self", "cls", "super()"), f"{path.name}:{node.lineno} reaches for {ast.unparse(node)}"
 
 
 def import_module(name):

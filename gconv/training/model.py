@@ -94,7 +94,7 @@ def check_state_arrays(func: str, what: str, arrays: dict[str, Array], trained: 
 
 
 def _adopt_native_arrays(model: Any) -> None:
-    """Turn arrays of the other byte order, as files may hold them, into the machine's, and NumPy scalars into arrays."""
+    """Turn arrays of the other byte order, as files may hold them, and NumPy scalars into the machine's arrays."""
     for name, array in model.params.items():
         if not array.dtype.isnative or isinstance(array, np.generic):
             model.params[name] = get_backend(_with_axes(array)).asarray(_with_axes(array))

@@ -181,17 +181,56 @@ def test_a_refused_capture_leaves_no_trace(gpu):
     assert_same_bits(plain, tried)
 
 
-def test_parameters_of_different_rates_go_without_a_graph(gpu):
-    with gconv.use_backend("gpu"):
-        solver = Solver(MODELS["two layers"](), DATA, num_epochs=1, verbose=False, seed=0)
-        solver.optim_configs["W1"]["learning_rate"] = 1e-3
-        solver.train()
-    assert len(solver.loss_history) == 2
+GROUPS = [("b*", {"learning_rate": 3e-2}), ("W1", {"frozen": True}), ("gamma*", {"learning_rate": 1e-3, "beta1": 0.8})]
+
+
+@pytest.mark.parametrize(
+    "callbacks", [[], [CosineSchedule()], [OneCycleSchedule(initial=0.0)]], ids=["", "cosine", "from 0"]
+)
+def test_groups_replay_to_the_bit_and_do_as_on_the_cpu(gpu, monkeypatch, callbacks):
+    replays, real = [], GraphSteps._replay
+    monkeypatch.setattr(GraphSteps, "_replay", lambda self: (replays.append(1), real(self))[1])
+    options = {"groups": GROUPS, "callbacks": callbacks}
+    on_cpu = trained("cpu", MODELS["batchnorm"], **options)
+    without, with_graph = (trained("gpu", MODELS["batchnorm"], graph, **options) for graph in (False, True))
+    assert len(replays) == 10 - 2
+    assert_same_bits(without, with_graph)
+    assert without.learning_rate_history == with_graph.learning_rate_history == on_cpu.learning_rate_history
+    np.testing.assert_allclose(without.loss_history, on_cpu.loss_history, rtol=1e-8)
+
+
+def test_rates_that_a_callback_sets_one_by_one_replay(gpu):
+    class Apart:
+        def on_iteration(self, run):
+            if run.iteration >= 3:
+                run.optim_configs["W1"]["learning_rate"] *= 0.5
+
+    without, with_graph = (trained("gpu", MODELS["two layers"], graph, callbacks=[Apart()]) for graph in (False, True))
+    assert_same_bits(without, with_graph)
+
+
+def test_arrays_that_a_callback_puts_into_the_model_are_trained_on(gpu):
+    class Replace:
+        def on_iteration(self, run):
+            if run.iteration == 7:
+                self.given = run.model.params["W1"] * 0.5
+                self.before = gpu.to_numpy(self.given).copy()
+                run.model.params["W1"] = self.given
+
+    runs = [
+        (trained("gpu", MODELS["two layers"], graph, callbacks=[callback]), callback)
+        for graph in (False, True)
+        for callback in [Replace()]
+    ]
+    assert_same_bits(runs[0][0], runs[1][0])
+    for _, callback in runs:
+        np.testing.assert_array_equal(gpu.to_numpy(callback.given), callback.before)
 
 
 @pytest.mark.parametrize("graph", [False, True])
-@pytest.mark.parametrize("finite", [0, 1, 2, 3, 6])
-def test_a_loss_that_is_not_finite(gpu, graph, finite):
+@pytest.mark.parametrize("finite", [0, 1, 3, 6])
+@pytest.mark.parametrize("model", ["two layers", "batchnorm"])
+def test_a_loss_that_is_not_finite(gpu, graph, finite, model):
     """The step before is undone, as on the CPU, though more steps were queued after it."""
     draws = np.random.default_rng(1)
     batches = [set(draws.choice(200, 40).tolist()) for _ in range(finite + 1)]
@@ -203,9 +242,7 @@ def test_a_loss_that_is_not_finite(gpu, graph, finite):
         with gconv.use_backend(backend):
             options = {"num_epochs": 8, "batch_size": 40, "optim_config": {"learning_rate": 1e-3}, "seed": 1}
             use = graph if backend == "gpu" else "auto"
-            solver = Solver(
-                TwoLayerNet(192, 7, 4, rng=0), data, update_rule="adam", graph=use, verbose=False, **options
-            )
+            solver = Solver(MODELS[model](), data, update_rule="adam", graph=use, verbose=False, **options)
             with pytest.raises(FloatingPointError) as caught:
                 solver.train()
             solvers.append((solver, str(caught.value)))
@@ -216,7 +253,14 @@ def test_a_loss_that_is_not_finite(gpu, graph, finite):
         c.get("t", 0) for c in on_cpu.optim_configs.values()
     ]
     for name, w in weights(on_cpu).items():
-        np.testing.assert_allclose(weights(on_gpu)[name], w, rtol=1e-9)
+        np.testing.assert_allclose(weights(on_gpu)[name], w, rtol=1e-9, atol=1e-9)
+    averages = [
+        {n: gconv.get_backend(a).to_numpy(a) for n, a in getattr(s.model, "buffers", {}).items()}
+        for s in (on_cpu, on_gpu)
+    ]
+    assert averages[0].keys() == averages[1].keys()
+    for name, array in averages[0].items():
+        np.testing.assert_allclose(averages[1][name], array, rtol=1e-9, err_msg=name)
 
 
 def test_an_interrupted_training_goes_on_with_the_same_draws(gpu):
