@@ -8,6 +8,7 @@ changes in place. A parameter keeps its dtype.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -185,7 +186,7 @@ def adamw(w: Array, dw: Array, config: Config | None = None, *, out: Array | Non
 LEARNING_RATES = {name: rule.hyperparameters["learning_rate"].default for name, rule in UPDATE_RULES.items()}
 HYPERPARAMETERS = tuple(dict.fromkeys(key for rule in UPDATE_RULES.values() for key in rule.hyperparameters))
 STATES = tuple(dict.fromkeys(key for rule in UPDATE_RULES.values() for key in rule.states))
-_KEYS = (*HYPERPARAMETERS, *STATES, "t")
+_KEYS = dict.fromkeys((*HYPERPARAMETERS, *STATES, "t"))
 
 
 class _Parameter(NamedTuple):
@@ -368,21 +369,23 @@ def _single(func: str, w: Array, dw: Array, config: Config | None, out: Array | 
 
 
 def _checked(rule: UpdateRule, w: Array, dw: Array, config: Config, label: str) -> _Parameter:
-    func, w_name, dw_name = rule.name, f"w{label}", f"dw{label}"
+    func = rule.name
     numbers, t = _numbers(rule, config, label)
     w, dw = _with_axes(w), _with_axes(dw)
-    backend = backend_of(func, **{w_name: w, dw_name: dw})
-    dtype = common_dtype(func, **{w_name: w})
-    common_dtype(func, **{w_name: w, dw_name: dw})
-    check_shape(func, dw_name, dw, w.shape, "of w")
+    named = {f"w{label}": w, f"dw{label}": dw}
+    backend, dtype = backend_of(func, **named), common_dtype(func, **{f"w{label}": w})
+    if dw.dtype != dtype:
+        common_dtype(func, **named)
+    check_shape(func, f"dw{label}", dw, w.shape, "of w")
     w, dw = backend.asarray(w, dtype), backend.asarray(dw, dtype)
     states: list[Array | None] = []
     for key in rule.states:
         array = config.get(key)
         if array is not None:
-            array, name = _with_axes(array), f"config[{key!r}]{label}"
+            array = _with_axes(array)
             if type(array) is not type(w) or array.shape != w.shape:
-                backend_of(func, **{w_name: w, name: array})
+                name = f"config[{key!r}]{label}"
+                backend_of(func, **{f"w{label}": w, name: array})
                 check_shape(func, name, array, w.shape, "of w")
             array = array if array.dtype == dtype else array.astype(dtype)
         states.append(array)
@@ -399,23 +402,28 @@ def _numbers(rule: UpdateRule, config: Config, label: str) -> tuple[dict[str, fl
     func = rule.name
     if not isinstance(config, dict):
         raise TypeError(f"{func}: config{label} must be a dictionary; got {type(config).__name__}")
-    for key in config:
-        if key not in _KEYS:
-            raise ValueError(f"{func}: config{label} must have keys among {', '.join(_KEYS)}; got {key!r}")
-    numbers = {
-        key: real_number(func, f"config[{key!r}]{label}", config.get(key, number.default), number.low, number.high)
-        for key, number in rule.hyperparameters.items()
-    }
+    if not config.keys() <= _KEYS.keys():
+        unknown = next(key for key in config if key not in _KEYS)
+        raise ValueError(f"{func}: config{label} must have keys among {', '.join(_KEYS)}; got {unknown!r}")
+    numbers = {}
+    for key, (default, low, high) in rule.hyperparameters.items():
+        value = config.get(key, default)
+        # Most are right, and cost no name.
+        right = type(value) is float and low <= value <= high and math.isfinite(value)
+        numbers[key] = value if right else real_number(func, f"config[{key!r}]{label}", value, low, high)
     done = positive_int(func, f"config['t']{label}", config.get("t", 0), minimum=0) if rule.counts_steps else 0
     return numbers, done
 
 
 def _check_out(rule: UpdateRule, name: str, parameter: _Parameter, out: Array) -> None:
     w = parameter.w
-    backend_of(rule.name, w=w, **{name: out})
+    if type(out) is not type(w):
+        backend_of(rule.name, w=w, **{name: out})
     check_shape(rule.name, name, out, w.shape, "of w")
     if out.dtype.type is not w.dtype.type:
         raise TypeError(f"{rule.name}: {name} must have the dtype of w, {w.dtype}; got {out.dtype}")
+    if isinstance(out, np.ndarray) and not out.flags.writeable:
+        raise ValueError(f"{rule.name}: {name} must be an array that can be written to; got a read-only one")
 
 
 def _run(

@@ -241,6 +241,23 @@ def test_every_argument_is_checked_before_the_first_write(backend, rng, change, 
     assert all((a == 7).all() for a in everything(backend, outs, state_outs))
 
 
+def test_a_read_only_array_is_refused_before_the_first_write(backend, rng):
+    if backend.name == "gpu":
+        pytest.skip("CuPy has no read-only arrays")
+    params, grads, configs = model(backend, rng, "adam")
+    outs, state_outs = like(backend, params, configs, "adam")
+    state_outs["W2"]["v"].flags.writeable = False
+    with pytest.raises(
+        ValueError, match=r"adam: state_outs\['v'\] for parameter 'W2' must be an array that can be written"
+    ):
+        step_all("adam", params, grads, configs, outs, state_outs)
+    assert all((a == 7).all() for a in everything(backend, outs, state_outs))
+    w = np.ones(3)
+    w.flags.writeable = False
+    with pytest.raises(ValueError, match="sgd: out must be an array that can be written to; got a read-only one"):
+        optim.sgd(w, w, out=w)
+
+
 def test_a_rule_that_does_not_exist():
     for call in (
         lambda: partition("muon", {}, {}),

@@ -5,6 +5,9 @@
 // and nothing is written any more.
 #include "tensors.cuh"
 
+// Of so many threads so many blocks have room on a multiprocessor: 40 registers a thread in float32, 64 in float64.
+constexpr int THREADS = 256, BLOCKS = sizeof(real) == 4 ? 6 : 4;
+
 struct Control {
     const double* table;  // (steps, groups, 4), or null
     const long long* row;
@@ -34,8 +37,8 @@ extern "C" __global__ void KERNEL(sgd)(const __grid_constant__ Tensors t, const 
 }
 
 // constants: momentum, and 1 for Nesterov's look-ahead or 0.
-extern "C" __global__ void KERNEL(momentum)(const __grid_constant__ Tensors t,
-                                            const __grid_constant__ Control control) {
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
+    KERNEL(momentum)(const __grid_constant__ Tensors t, const __grid_constant__ Control control) {
     if (!goes_on(control)) return;
     const Scalars s = scalars(control);
     const real momentum = (real)control.constants[0];
@@ -49,7 +52,8 @@ extern "C" __global__ void KERNEL(momentum)(const __grid_constant__ Tensors t,
 }
 
 // constants: decay, 1 - decay, epsilon.
-extern "C" __global__ void KERNEL(rmsprop)(const __grid_constant__ Tensors t, const __grid_constant__ Control control) {
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
+    KERNEL(rmsprop)(const __grid_constant__ Tensors t, const __grid_constant__ Control control) {
     if (!goes_on(control)) return;
     const Scalars s = scalars(control);
     const real decay = (real)control.constants[0], rest = (real)control.constants[1];
@@ -64,7 +68,8 @@ extern "C" __global__ void KERNEL(rmsprop)(const __grid_constant__ Tensors t, co
 
 // rate: learning_rate / (1 - beta1^t); second: 1 / (1 - beta2^t); third: learning_rate * weight_decay. constants:
 // beta1, 1 - beta1, beta2, 1 - beta2, epsilon.
-extern "C" __global__ void KERNEL(adam)(const __grid_constant__ Tensors t, const __grid_constant__ Control control) {
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
+    KERNEL(adam)(const __grid_constant__ Tensors t, const __grid_constant__ Control control) {
     if (!goes_on(control)) return;
     const Scalars s = scalars(control);
     const real beta1 = (real)control.constants[0], rest1 = (real)control.constants[1];

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <random>
+#include <string>
 #include <vector>
 
 #include "kernels.hpp"
@@ -157,6 +158,75 @@ static void check_product() {
     compare("matrix product", Correlation{}, out, expected, depth);
 }
 
+// Three steps of every rule between two sets of arrays and in place: the same bits, and what a loop in float64 gives.
+template <typename T>
+static void check_update_rules() {
+    const auto& kernels = gconv::kernels_for(static_cast<const T*>(nullptr));
+    const ptrdiff_t count = draw(1, 300);
+    gconv::UpdateNumbers<T> numbers{{T(0.1), T(1.5), T(0.01)}, {}};
+    const double rate = numbers.scalars[0], correction = numbers.scalars[1], shrink = numbers.scalars[2];
+    for (const char* name : {"sgd", "momentum", "nesterov", "rmsprop", "adam"}) {
+        const std::string rule = name;
+        const std::vector<T> constants = rule == "momentum" ? std::vector<T>{T(0.9), 0}
+                                         : rule == "nesterov"
+                                             ? std::vector<T>{T(0.9), 1}
+                                             : std::vector<T>{T(0.9), T(0.1), T(0.99), T(0.01), T(1e-3)};
+        std::copy(constants.begin(), constants.end(), numbers.constants);
+        const std::vector<double> c(constants.begin(), constants.end());
+        const auto* kernel = kernels.update_kernel(rule == "nesterov" ? "momentum" : name);
+        const auto dw = normal<T>(count);
+        std::vector<T> sets[2][3], inside[3];
+        std::vector<double> exact[3];
+        for (int i = 0; i < 3; ++i) {
+            inside[i] = normal<T>(count);
+            for (T& value : inside[i]) value = i ? std::abs(value) : value;
+            exact[i].assign(inside[i].begin(), inside[i].end());
+            sets[0][i] = inside[i];
+            sets[1][i].resize(inside[i].size());
+        }
+        for (int step = 0; step < 3; ++step) {
+            auto *from = sets[step % 2], *to = sets[1 - step % 2];
+            kernel->run(count,
+                        {from[0].data(),
+                         dw.data(),
+                         {from[1].data(), from[2].data()},
+                         to[0].data(),
+                         {to[1].data(), to[2].data()}},
+                        numbers, 2);
+            kernel->run(count,
+                        {inside[0].data(),
+                         dw.data(),
+                         {inside[1].data(), inside[2].data()},
+                         inside[0].data(),
+                         {inside[1].data(), inside[2].data()}},
+                        numbers, 2);
+            for (ptrdiff_t i = 0; i < count; ++i) {
+                double &w = exact[0][i], &first = exact[1][i], &second = exact[2][i];
+                const double g = dw[i];
+                if (rule == "sgd") {
+                    w -= rate * g;
+                } else if (rule == "momentum" || rule == "nesterov") {
+                    first = c[0] * first - rate * g;
+                    w += rule == "nesterov" ? c[0] * first - rate * g : first;
+                } else if (rule == "rmsprop") {
+                    first = c[0] * first + c[1] * g * g;
+                    w -= rate * g / (std::sqrt(first) + c[2]);
+                } else {
+                    first = c[0] * first + c[1] * g;
+                    second = c[2] * second + c[3] * g * g;
+                    w -= rate * first / (std::sqrt(second * correction) + c[4]) + shrink * w;
+                }
+            }
+        }
+        for (int i = 0; i <= kernel->states; ++i) {
+            compare(name, Correlation{}, inside[i], exact[i], 50);
+            if (inside[i] == sets[1][i]) continue;
+            ++failures;
+            std::printf("%s in place differs from %s between two sets of arrays\n", name, name);
+        }
+    }
+}
+
 int main(int count, char** arguments) {
     const int cases = count > 1 ? std::atoi(arguments[1]) : 40;
     const gconv::Level* levels[3];
@@ -168,8 +238,10 @@ int main(int count, char** arguments) {
             check_convolution<double>(i % 4 == 0);
             check_product<float>();
             check_product<double>();
+            check_update_rules<float>();
+            check_update_rules<double>();
         }
-        std::printf("%s: %d cases, %d differences so far\n", gconv::level_name(), 4 * cases, failures);
+        std::printf("%s: %d cases, %d differences so far\n", gconv::level_name(), 6 * cases, failures);
     }
     return failures ? 1 : 0;
 }
