@@ -16,7 +16,7 @@ struct Tile {
     static constexpr int TM = BM / ROW_THREADS, TN = BN / COLUMN_THREADS;
     static_assert(TM % 4 == 0 && TN % 4 == 0, "a thread's share is made of 4 x 4 blocks");
 };
-typedef Tile<32, 128, 16> WideTile;
+typedef Tile<32, 128, 16> StripTile;
 typedef Tile<64, 64, 16> SquareTile;
 typedef Tile<128, 128, 8> LargeTile;
 
