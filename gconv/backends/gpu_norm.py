@@ -22,6 +22,7 @@ class GpuNormalisation(Compositions):
         self, x: Array, gamma: Array, beta: Array, eps: float, activation: str | None = None
     ) -> tuple[Array, Array, Array]:
         """Merge Welford's moments of parts of each channel, then normalise: x is read twice, written once."""
+        activation_code("batchnorm_train", activation)
         x, (n, c, p) = ready(x), x.shape
         by_images, parts, chunk = channel_parts(n, c, p)
         moments = cupy.empty((parts, c, 3), x.dtype)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from gconv._typing import Array
-from gconv.backends.activations import activate
+from gconv.backends.activations import activate, activation_code
 from gconv.backends.base import argmax_dtype
 from gconv.backends.compositions import Compositions
 from gconv.geometry import ConvGeometry, PoolGeometry
@@ -153,6 +153,7 @@ class NaiveBackend(Compositions):
         self, x: Array, gamma: Array, beta: Array, eps: float, activation: str | None = None
     ) -> tuple[Array, Array, Array]:
         """Normalise channel by channel."""
+        activation_code("batchnorm_train", activation)
         mean, var = np.zeros_like(gamma), np.zeros_like(gamma)
         for k in range(x.shape[1]):
             values = x[:, k].ravel()
@@ -181,7 +182,7 @@ class NaiveBackend(Compositions):
         out: Array | None = None,
     ) -> tuple[Array, Array, Array]:
         """Sum, for each input of a channel, what every output of that channel owes to it."""
-        if activation is not None:
+        if activation_code("batchnorm_backward", activation):
             dout = self.relu_backward(dout, out)
         dx, dgamma, dbeta = np.zeros(x.shape, x.dtype), np.zeros_like(gamma), np.zeros_like(gamma)
         for k in range(x.shape[1]):
