@@ -10,7 +10,7 @@ from operator import index
 from typing import Any, NamedTuple
 
 from gconv._checks import check_ndim, integer, param
-from gconv._typing import Array
+from gconv._typing import Array, Sizes
 
 __all__ = [
     "ConvGeometry",
@@ -24,8 +24,6 @@ __all__ = [
     "pool_param_geometry",
     "window_geometry",
 ]
-
-Sizes = tuple[int, ...]
 
 LARGEST_SIZE = 2**60  # 8 bytes each: sizes in bytes still fit into 64 bits with a sign
 LARGEST_STEP = 2**31  # strides and pads: the kernels multiply these with sizes in 64 bits

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
-from gconv._typing import Array
+from gconv._typing import Array, Sizes
 from gconv.geometry import ConvGeometry, PoolGeometry
 
 Arrays = Sequence[Array]
@@ -19,7 +19,7 @@ class BackendUnavailableError(RuntimeError):
     """The backend that was asked for can't run here; the message says why and what mends it."""
 
 
-def argmax_dtype(window: tuple[int, ...]) -> str:
+def argmax_dtype(window: Sizes) -> str:
     """Return the dtype that holds a place inside a pooling window: a byte, unless the window is large."""
     return "uint8" if math.prod(window) <= 256 else "int32"
 

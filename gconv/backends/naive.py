@@ -11,15 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from gconv._typing import Array
+from gconv._typing import Array, Sizes
 from gconv.backends.activations import activate, activation_code
 from gconv.backends.base import argmax_dtype
 from gconv.backends.compositions import Compositions
 from gconv.geometry import ConvGeometry, PoolGeometry
 
 __all__ = ["NaiveBackend"]
-
-Sizes = tuple[int, ...]
 
 
 def _padded(x: Array, pad: Sizes) -> Array:
