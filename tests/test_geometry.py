@@ -21,7 +21,7 @@ def convolutions(draw, largest=12):
     def sizes(low, high):
         return tuple(draw(st.lists(st.integers(low, high), min_size=axes, max_size=axes)))
 
-    channels, filters = draw(st.integers(1, 2)), draw(st.integers(1, 2))
+    channels, filters = draw(st.integers(0, 2)), draw(st.integers(1, 2))
     x_shape = (draw(st.integers(0, 2)), channels * groups, *sizes(0, largest))
     return x_shape, (filters * groups, channels, *sizes(1, 4)), sizes(1, 3), sizes(0, 2), sizes(1, 3), groups
 

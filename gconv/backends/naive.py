@@ -80,11 +80,11 @@ class NaiveBackend(Compositions):
     def im2col(self, x: Array, geometry: ConvGeometry) -> Array:
         """Copy window by window."""
         g, padded = geometry, _padded(x, geometry.pad)
-        columns = []
-        for i in range(g.x[0]):
-            for place in _places(g):
-                columns.append(padded[(i, slice(None), *_window(place, g.w[2:], g.stride, g.dilation))].ravel())
-        return np.array(columns, x.dtype).reshape(-1, g.x[1] * math.prod(g.w[2:])).T.copy()
+        columns = [(i, place) for i in range(g.x[0]) for place in _places(g)]
+        cols = np.zeros((g.x[1] * math.prod(g.w[2:]), len(columns)), x.dtype)
+        for column, (i, place) in enumerate(columns):
+            cols[:, column] = padded[(i, slice(None), *_window(place, g.w[2:], g.stride, g.dilation))].ravel()
+        return cols
 
     def col2im(self, cols: Array, geometry: ConvGeometry) -> Array:
         """Add each column to the window it belongs to."""
