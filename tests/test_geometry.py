@@ -194,7 +194,9 @@ def test_kernels_refuse_what_they_do_not_know(backend, geometry):
         for call in calls.values():
             call()
         return
+    places = backend.asarray(np.zeros(geometry.out), "uint8")
     calls["conv_relu_pool_forward"] = lambda: backend.conv_relu_pool_forward(x, w, b, geometry, pool)
+    calls["conv_relu_pool_backward"] = lambda: backend.conv_relu_pool_backward(out, out, places, x, w, geometry, pool)
     for name, call in calls.items():
         with pytest.raises(ValueError, match=f"^{name}: geometry must have .*, other kernels are missing; got "):
             call()

@@ -153,6 +153,7 @@ class NumpyBackend(NumpyArrays, Compositions):
         self, x: Array, w: Array, b: Array, conv: ConvGeometry, pool: PoolGeometry
     ) -> tuple[Array, Array]:
         """Compose on a few images at a time, so that the activation never leaves the cache."""
+        check_planar("conv_relu_pool_forward", conv)
         out, argmax = np.empty(pool.out, x.dtype), np.empty(pool.out, argmax_dtype(pool.window))
         for images in _blocks(len(x), math.prod(conv.out[1:]) * x.itemsize):
             n = len(x[images])
@@ -172,6 +173,7 @@ class NumpyBackend(NumpyArrays, Compositions):
         input_grad: bool = True,
     ) -> tuple[Array | None, Array, Array]:
         """Compose on a few images at a time, adding up the gradients of the filters in their order."""
+        check_planar("conv_relu_pool_backward", conv)
         dx = np.empty(x.shape, x.dtype) if input_grad else None
         dw, db = np.zeros(w.shape, w.dtype), np.zeros(len(w), w.dtype)
         for images in _blocks(len(x), math.prod(conv.out[1:]) * x.itemsize):
