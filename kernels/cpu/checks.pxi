@@ -75,10 +75,17 @@ cdef int check_axis(ptrdiff_t size, ptrdiff_t field, ptrdiff_t stride, ptrdiff_t
     return 0
 
 
+# A named tuple seen as a plain one, which is taken apart without an iterator.
+cdef inline tuple fields(geometry):
+    if not isinstance(geometry, tuple):
+        raise TypeError(f"geometry must be a named tuple of gconv.geometry; got {type(geometry).__name__}")
+    return <tuple>geometry
+
+
 # The numbers of a ConvGeometry, which is not trusted: it may have been made without its checks.
 cdef Correlation correlation_of(geometry) except *:
     cdef Correlation g
-    x, w, out, stride, pad, dilation, groups = geometry
+    x, w, out, stride, pad, dilation, groups = fields(geometry)
     images, g.channels, g.height, g.width = x
     filters, channels, g.field_height, g.field_width = w
     g.stride_y, g.stride_x = stride
@@ -96,7 +103,7 @@ cdef Correlation correlation_of(geometry) except *:
 # The numbers of a PoolGeometry, which is not trusted either.
 cdef Pool pool_of(pool) except *:
     cdef Pool g
-    x, out, window, stride = pool
+    x, out, window, stride = fields(pool)
     images, channels, g.height, g.width = x
     out_images, out_channels, g.out_height, g.out_width = out
     g.pool_height, g.pool_width = window

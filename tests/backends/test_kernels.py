@@ -350,6 +350,9 @@ class TestRefusals:
         """Made by hand, without the checks of gconv.geometry."""
         with pytest.raises(ValueError, match=r"must|unpack"):
             _kernels.im2col(np.zeros((1, 1, 4, 4)), np.zeros((9, 16)), WINDOWS._replace(**bad), 1)
+        for none in (None, list(WINDOWS), WINDOWS[:3]):
+            with pytest.raises((TypeError, ValueError), match=r"must be a named tuple|unpack"):
+                _kernels.im2col(np.zeros((1, 1, 4, 4)), np.zeros((9, 16)), none, 1)
 
     @pytest.mark.parametrize(
         "bad", [{"stride": (2, 0)}, {"window": (5, 2)}, {"out": (1, 1, 2, 3)}, {"out": (1, 2, 2, 2)}]
