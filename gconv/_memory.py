@@ -7,10 +7,16 @@ import traceback
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
+from gconv.backends import array_kind
+
 __all__ = ["free_frames", "names_memory_errors"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+# What can be done about a full device, which CuPy's own message does not say.
+DEVICE_HINT = " Use a smaller batch, or free arrays and call cupy.get_default_memory_pool().free_all_blocks()"
 
 
 class LayerMemoryError(MemoryError):
@@ -30,7 +36,10 @@ def names_memory_errors(function: Callable[P, R]) -> Callable[P, R]:
             arrays = [a for a in (*args, *kwargs.values()) if hasattr(a, "shape") and hasattr(a, "dtype")]
             listed = ", ".join(f"{tuple(a.shape)} {a.dtype}" for a in arrays)
             batch = f"; the batch has {arrays[0].shape[0]}" if arrays and arrays[0].shape else ""
-            raise LayerMemoryError(f"{function.__name__}: no memory for arguments {listed}{batch}. {error}") from error
+            hint = DEVICE_HINT if any(array_kind(a) == "cupy" for a in arrays) else ""
+            raise LayerMemoryError(
+                f"{function.__name__}: no memory for arguments {listed}{batch}. {error}{hint}"
+            ) from error
 
     return layer
 

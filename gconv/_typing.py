@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
-__all__ = ["Array", "Pair"]
+__all__ = ["Array", "Sizes"]
 
 # NumPy and CuPy arrays share no base class, and naming CuPy here would import it.
 Array: TypeAlias = Any
-Pair: TypeAlias = tuple[int, int]
+# Of an array's axes, or one value per spatial axis.
+Sizes: TypeAlias = tuple[int, ...]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from gconv._checks import positive_int
+from gconv._checks import integer, positive_int
 from gconv._typing import Array
 from gconv.datasets.batch_file import read_batch
 from gconv.datasets.cifar10_files import BATCHES, TEST_BATCH, find_cifar10
@@ -126,8 +126,8 @@ def get_CIFAR10_data(
     func = "get_CIFAR10_data"
     counts = {
         "num_training": positive_int(func, "num_training", num_training),
-        "num_validation": positive_int(func, "num_validation", num_validation, 0),
-        "num_test": positive_int(func, "num_test", num_test, 0),
+        "num_validation": integer(func, "num_validation", num_validation, 0),
+        "num_test": integer(func, "num_test", num_test, 0),
     }
     dtype = np.dtype(dtype)
     allowed = (np.float32, np.float64) if subtract_mean else (np.float32, np.float64, np.uint8)

@@ -6,14 +6,16 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from gconv._arguments import prepare
-from gconv._checks import ConvShape, PoolShape, check_shape, conv_shape, pool_shape
+from gconv._checks import check_shape
 from gconv._memory import names_memory_errors
 from gconv._typing import Array
 from gconv.backends import Backend
 from gconv.backends.base import argmax_dtype
+from gconv.geometry import ConvGeometry, PoolGeometry, conv_param_geometry, pool_param_geometry
 
 __all__ = [
     "conv_backward_fast",
@@ -31,7 +33,7 @@ __all__ = [
 ]
 
 ConvCache = tuple[Array, Array, Array, dict[str, Any]]
-PoolCache = tuple[Array, PoolShape]
+PoolCache = tuple[Array, PoolGeometry]
 
 
 @names_memory_errors
@@ -73,11 +75,11 @@ def conv_forward_fast(x: Array, w: Array, b: Array, conv_param: dict[str, Any]) 
 
 
 def conv_activation(
-    func: str, x: Array, w: Array, b: Array, conv_param: dict[str, Any], relu: bool = False
+    func: str, x: Array, w: Array, b: Array, conv_param: dict[str, Any], activation: str | None = None
 ) -> tuple[Array, ConvCache]:
-    """Return the convolution, or its positive part, after the checks; ``func`` is named in errors."""
-    backend, xs, ws, bs, shape = _conv_arguments(func, x, w, b, conv_param)
-    return backend.conv_forward(xs, ws, bs, shape.stride, shape.pad, relu), (x, w, b, conv_param)
+    """Return the convolution, with an activation if one is named, after the checks; ``func`` is named in errors."""
+    backend, xs, ws, bs, geometry = _conv_arguments(func, x, w, b, conv_param)
+    return backend.conv_forward(xs, ws, bs, geometry, activation), (x, w, b, conv_param)
 
 
 @names_memory_errors
@@ -103,16 +105,16 @@ def conv_backward_fast(dout: Array, cache: ConvCache, input_grad: bool = True) -
     ValueError
         If ``dout`` has another shape than the output.
     """
-    backend, dout, x, w, shape = _conv_backward_arguments("conv_backward_fast", dout, cache)
-    return backend.conv_backward(dout, x, w, shape.stride, shape.pad, input_grad)
+    backend, dout, x, w, geometry = _conv_backward_arguments("conv_backward_fast", dout, cache)
+    return backend.conv_backward(dout, x, w, geometry, input_grad)
 
 
 @names_memory_errors
 def conv_forward_im2col(x: Array, w: Array, b: Array, conv_param: dict[str, Any]) -> tuple[Array, ConvCache]:
     """Convolve as one product of filters and the whole column matrix; arguments as conv_forward_fast."""
-    backend, xs, ws, bs, shape = _conv_arguments("conv_forward_im2col", x, w, b, conv_param)
-    n, f, out_h, out_w = shape.out
-    cols = backend.im2col(xs, shape.w[2:], shape.stride, shape.pad)  # (C*HH*WW, N*H'*W')
+    backend, xs, ws, bs, geometry = _conv_arguments("conv_forward_im2col", x, w, b, conv_param)
+    n, f, out_h, out_w = geometry.out
+    cols = backend.im2col(xs, geometry)  # (C*HH*WW, N*H'*W')
     out = ws.reshape(f, cols.shape[0]) @ cols + bs[:, None]  # (F, N*H'*W')
     return out.reshape(f, n, out_h, out_w).swapaxes(0, 1).copy(), (x, w, b, conv_param)
 
@@ -120,20 +122,20 @@ def conv_forward_im2col(x: Array, w: Array, b: Array, conv_param: dict[str, Any]
 @names_memory_errors
 def conv_backward_im2col(dout: Array, cache: ConvCache) -> tuple[Array, Array, Array]:
     """Compute the gradients from the whole column matrix, made again; as conv_backward_fast."""
-    backend, dout, x, w, shape = _conv_backward_arguments("conv_backward_im2col", dout, cache)
-    f = shape.out[1]
-    cols = backend.im2col(x, shape.w[2:], shape.stride, shape.pad)
+    backend, dout, x, w, geometry = _conv_backward_arguments("conv_backward_im2col", dout, cache)
+    f = geometry.out[1]
+    cols = backend.im2col(x, geometry)
     rows = dout.swapaxes(0, 1).reshape(f, cols.shape[1])  # (F, N*H'*W')
     dcols = w.reshape(f, cols.shape[0]).T @ rows
-    dx = backend.col2im(dcols, shape.x, shape.w[2:], shape.stride, shape.pad)
-    return dx, (rows @ cols.T).reshape(shape.w), rows.sum(axis=1)
+    dx = backend.col2im(dcols, geometry)
+    return dx, (rows @ cols.T).reshape(geometry.w), rows.sum(axis=1)
 
 
 @names_memory_errors
 def conv_forward_strides(x: Array, w: Array, b: Array, conv_param: dict[str, Any]) -> tuple[Array, ConvCache]:
     """Convolve by contracting a strided view of the padded images; arguments as conv_forward_fast."""
-    backend, xs, ws, bs, shape = _conv_arguments("conv_forward_strides", x, w, b, conv_param)
-    windows = _windows(backend, xs, shape)
+    backend, xs, ws, bs, geometry = _conv_arguments("conv_forward_strides", x, w, b, conv_param)
+    windows = _windows(backend, xs, geometry)
     out = backend.xp.tensordot(ws, windows, axes=((1, 2, 3), (1, 4, 5)))  # (F, N, H', W')
     return out.swapaxes(0, 1) + bs[:, None, None], (x, w, b, conv_param)
 
@@ -141,14 +143,13 @@ def conv_forward_strides(x: Array, w: Array, b: Array, conv_param: dict[str, Any
 @names_memory_errors
 def conv_backward_strides(dout: Array, cache: ConvCache) -> tuple[Array, Array, Array]:
     """Compute the gradients from a strided view of the padded images; as conv_backward_fast."""
-    backend, dout, x, w, shape = _conv_backward_arguments("conv_backward_strides", dout, cache)
-    n, _, out_h, out_w = shape.out
+    backend, dout, x, w, geometry = _conv_backward_arguments("conv_backward_strides", dout, cache)
+    n, _, out_h, out_w = geometry.out
     xp = backend.xp
-    windows = _windows(backend, x, shape)
+    windows = _windows(backend, x, geometry)
     dw = xp.tensordot(dout, windows, axes=((0, 2, 3), (0, 2, 3)))  # (F, C, HH, WW)
     dcols = xp.tensordot(w, dout, axes=((0,), (1,)))  # (C, HH, WW, N, H', W')
-    dcols = dcols.reshape(shape.w[1] * shape.w[2] * shape.w[3], n * out_h * out_w)
-    dx = backend.col2im(dcols, shape.x, shape.w[2:], shape.stride, shape.pad)
+    dx = backend.col2im(dcols.reshape(math.prod(geometry.w[1:]), n * out_h * out_w), geometry)
     return dx, dw, dout.sum(axis=(0, 2, 3))
 
 
@@ -187,9 +188,9 @@ def max_pool_forward_fast(x: Array, pool_param: dict[str, Any]) -> tuple[Array, 
     """
     func = "max_pool_forward_fast"
     backend, x = prepare(func, x=x)
-    shape = pool_shape(func, x.shape, pool_param)
-    out, argmax = backend.max_pool_forward(x, shape.window, shape.stride)
-    return out, (argmax, shape)
+    pool = pool_param_geometry(func, x.shape, pool_param)
+    out, argmax = backend.max_pool_forward(x, pool)
+    return out, (argmax, pool)
 
 
 @names_memory_errors
@@ -219,24 +220,22 @@ def max_pool_forward_im2col(x: Array, pool_param: dict[str, Any]) -> tuple[Array
     """Take the maxima of a column matrix; arguments as max_pool_forward_fast."""
     func = "max_pool_forward_im2col"
     backend, x = prepare(func, x=x)
-    shape = pool_shape(func, x.shape, pool_param)
-    n, c, h, w = shape.x
-    planes = x.reshape(n * c, 1, h, w)
-    cols = backend.im2col(planes, shape.window, shape.stride, (0, 0))  # (window, N*C*H'*W')
-    return _maxima(backend, cols.T, shape)
+    pool = pool_param_geometry(func, x.shape, pool_param)
+    columns = pool.columns()
+    cols = backend.im2col(x.reshape(columns.x), columns)  # (window, N*C*H'*W')
+    return _maxima(backend, cols.T, pool)
 
 
 @names_memory_errors
 def max_pool_backward_im2col(dout: Array, cache: PoolCache) -> Array:
     """Sum a column matrix that holds each gradient at its maximum; as max_pool_backward_fast."""
     func = "max_pool_backward_im2col"
-    argmax, shape = cache
+    argmax, pool = cache
     backend, dout = prepare(func, dout=dout)
-    check_shape(func, "dout", dout, shape.out, "of the output")
-    n, c, h, w = shape.x
-    places = backend.xp.arange(shape.window[0] * shape.window[1])[:, None]
+    check_shape(func, "dout", dout, pool.out, "of the output")
+    places = backend.xp.arange(math.prod(pool.window))[:, None]
     cols = backend.xp.where(places == argmax.reshape(1, -1), dout.reshape(1, -1), dout.dtype.type(0))
-    return backend.col2im(cols, (n * c, 1, h, w), shape.window, shape.stride, (0, 0)).reshape(shape.x)
+    return backend.col2im(cols, pool.columns()).reshape(pool.x)
 
 
 @names_memory_errors
@@ -244,12 +243,12 @@ def max_pool_forward_reshape(x: Array, pool_param: dict[str, Any]) -> tuple[Arra
     """Take the maxima of a reshaped x where the windows tile the image, else as max_pool_forward_im2col."""
     func = "max_pool_forward_reshape"
     backend, xs = prepare(func, x=x)
-    shape = pool_shape(func, xs.shape, pool_param)
-    (n, c, h, w), (height, width) = shape.x, shape.window
-    if shape.stride != shape.window or h % height or w % width:
+    pool = pool_param_geometry(func, xs.shape, pool_param)
+    (n, c, h, w), (height, width) = pool.x, pool.window
+    if pool.stride != pool.window or h % height or w % width:
         return max_pool_forward_im2col(x, pool_param)
     tiles = xs.reshape(n, c, h // height, height, w // width, width).swapaxes(3, 4)  # (N, C, H', W', ph, pw)
-    return _maxima(backend, tiles.reshape(n * c * shape.out[2] * shape.out[3], height * width), shape)
+    return _maxima(backend, tiles.reshape(math.prod(pool.out), height * width), pool)
 
 
 @names_memory_errors
@@ -260,38 +259,38 @@ def max_pool_backward_reshape(dout: Array, cache: PoolCache) -> Array:
 
 def _conv_arguments(
     func: str, x: Array, w: Array, b: Array, conv_param: dict[str, Any]
-) -> tuple[Backend, Array, Array, Array, ConvShape]:
+) -> tuple[Backend, Array, Array, Array, ConvGeometry]:
     backend, xs, ws, bs = prepare(func, x=x, w=w, b=b)
-    return backend, xs, ws, bs, conv_shape(func, xs, ws, conv_param, bs)
+    return backend, xs, ws, bs, conv_param_geometry(func, xs, ws, conv_param, bs)
 
 
 def _conv_backward_arguments(
     func: str, dout: Array, cache: ConvCache
-) -> tuple[Backend, Array, Array, Array, ConvShape]:
+) -> tuple[Backend, Array, Array, Array, ConvGeometry]:
     x, w, _, conv_param = cache
     backend, dout, xs, ws = prepare(func, dout=dout, x=x, w=w)
-    shape = conv_shape(func, xs, ws, conv_param)
-    check_shape(func, "dout", dout, shape.out, "of the output")
-    return backend, dout, xs, ws, shape
+    geometry = conv_param_geometry(func, xs, ws, conv_param)
+    check_shape(func, "dout", dout, geometry.out, "of the output")
+    return backend, dout, xs, ws, geometry
 
 
-def _windows(backend: Backend, x: Array, shape: ConvShape) -> Array:
+def _windows(backend: Backend, x: Array, geometry: ConvGeometry) -> Array:
     """Return the view (N, C, H', W', HH, WW) of the padded images."""
-    (pad_y, pad_x), (stride_y, stride_x) = shape.pad, shape.stride
+    (pad_y, pad_x), (stride_y, stride_x) = geometry.pad, geometry.stride
     padded = backend.xp.pad(x, ((0, 0), (0, 0), (pad_y, pad_y), (pad_x, pad_x)))
-    view = backend.xp.lib.stride_tricks.sliding_window_view(padded, shape.w[2:], axis=(2, 3))
+    view = backend.xp.lib.stride_tricks.sliding_window_view(padded, geometry.w[2:], axis=(2, 3))
     return view[:, :, ::stride_y, ::stride_x]
 
 
-def _maxima(backend: Backend, windows: Array, shape: PoolShape) -> tuple[Array, PoolCache]:
+def _maxima(backend: Backend, windows: Array, pool: PoolGeometry) -> tuple[Array, PoolCache]:
     """Return the pooled array and the cache from windows (N*C*H'*W', window)."""
     argmax = windows.argmax(axis=1)
-    out = backend.xp.take_along_axis(windows, argmax[:, None], axis=1).reshape(shape.out)
-    return out, (argmax.astype(argmax_dtype(shape.window)).reshape(shape.out), shape)
+    out = backend.xp.take_along_axis(windows, argmax[:, None], axis=1).reshape(pool.out)
+    return out, (argmax.astype(argmax_dtype(pool.window)).reshape(pool.out), pool)
 
 
 def _max_pool_backward(func: str, dout: Array, cache: PoolCache) -> Array:
-    argmax, shape = cache
+    argmax, pool = cache
     backend, dout = prepare(func, dout=dout)
-    check_shape(func, "dout", dout, shape.out, "of the output")
-    return backend.max_pool_backward(dout, argmax, shape.x, shape.window, shape.stride)
+    check_shape(func, "dout", dout, pool.out, "of the output")
+    return backend.max_pool_backward(dout, argmax, pool)

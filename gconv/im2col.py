@@ -6,12 +6,15 @@ columns ordered (n, y, x), which lets a batch be worked on in pieces.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from gconv._arguments import prepare
-from gconv._checks import check_shape, int_pair, output_size, positive_int
+from gconv._checks import check_shape
 from gconv._memory import names_memory_errors
 from gconv._typing import Array
+from gconv.geometry import window_geometry
 
 __all__ = ["col2im_indices", "get_im2col_indices", "im2col_indices"]
 
@@ -49,11 +52,10 @@ def get_im2col_indices(
     ((18, 1), (18, 16), (18, 16))
     """
     func = "get_im2col_indices"
-    field, _, step, out = _geometry(func, x_shape, field_height, field_width, padding, stride)
-    channels = x_shape[1]
-    k, hh, ww = (a.reshape(-1, 1) for a in np.indices((channels, *field)))  # (C*HH*WW, 1) each
-    y, x = (a.reshape(1, -1) for a in np.indices(out))  # (1, H'*W') each
-    return k, hh + step[0] * y, ww + step[1] * x
+    g = window_geometry(func, x_shape, field_height, field_width, padding, stride)
+    k, hh, ww = (a.reshape(-1, 1) for a in np.indices(g.w[1:]))  # (C*HH*WW, 1) each
+    y, x = (a.reshape(1, -1) for a in np.indices(g.out[2:]))  # (1, H'*W') each
+    return k, hh + g.stride[0] * y, ww + g.stride[1] * x
 
 
 @names_memory_errors
@@ -78,9 +80,9 @@ def im2col_indices(x: Array, field_height: int, field_width: int, padding: int =
     """
     func = "im2col_indices"
     backend, x = prepare(func, x=x)
-    field, pad, step, out = _geometry(func, x.shape, field_height, field_width, padding, stride)
-    cols = backend.im2col(x, field, step, pad)  # (C*HH*WW, N*H'*W')
-    return cols.reshape(cols.shape[0], x.shape[0], out[0] * out[1]).swapaxes(1, 2).reshape(cols.shape)
+    geometry = window_geometry(func, x.shape, field_height, field_width, padding, stride)
+    cols = backend.im2col(x, geometry)  # (C*HH*WW, N*H'*W')
+    return cols.reshape(cols.shape[0], x.shape[0], math.prod(geometry.out[2:])).swapaxes(1, 2).reshape(cols.shape)
 
 
 @names_memory_errors
@@ -115,24 +117,8 @@ def col2im_indices(
     """
     func = "col2im_indices"
     backend, cols = prepare(func, cols=cols)
-    field, pad, step, out = _geometry(func, x_shape, field_height, field_width, padding, stride)
-    n, pixels, rows = x_shape[0], out[0] * out[1], x_shape[1] * field[0] * field[1]
+    geometry = window_geometry(func, x_shape, field_height, field_width, padding, stride)
+    n, pixels, rows = x_shape[0], math.prod(geometry.out[2:]), math.prod(geometry.w[1:])
     check_shape(func, "cols", cols, (rows, pixels * n), f"to match x_shape {tuple(x_shape)}")
     ordered = cols.reshape(rows, pixels, n).swapaxes(1, 2).reshape(rows, n * pixels)
-    return backend.col2im(ordered, tuple(x_shape), field, step, pad)
-
-
-def _geometry(
-    func: str, x_shape: tuple[int, ...], field_height: int, field_width: int, padding: int, stride: int
-) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int], tuple[int, int]]:
-    if len(x_shape) != 4:
-        raise ValueError(f"{func}: x must have 4 axes (N, C, H, W); got shape {tuple(x_shape)}")
-    field = positive_int(func, "field_height", field_height), positive_int(func, "field_width", field_width)
-    pad, step = int_pair(func, "padding", padding, 0), int_pair(func, "stride", stride, 1)
-    padded = x_shape[2] + 2 * pad[0], x_shape[3] + 2 * pad[1]
-    if field[0] > padded[0] or field[1] > padded[1]:
-        raise ValueError(
-            f"{func}: the window must fit into the padded image {padded[0]}x{padded[1]}; got {field[0]}x{field[1]}"
-        )
-    out = output_size(x_shape[2], field[0], step[0], pad[0]), output_size(x_shape[3], field[1], step[1], pad[1])
-    return field, pad, step, out
+    return backend.col2im(ordered, geometry)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from gconv._arguments import prepare
-from gconv._checks import ConvShape, PoolShape, check_shape, conv_shape, pool_shape
+from gconv._checks import check_shape
 from gconv._memory import names_memory_errors
 from gconv._typing import Array
 from gconv.fast_layers import (
@@ -20,6 +20,7 @@ from gconv.fast_layers import (
     max_pool_backward_fast,
     max_pool_forward_fast,
 )
+from gconv.geometry import ConvGeometry, PoolGeometry, conv_param_geometry, pool_param_geometry
 from gconv.layers import (
     affine_backward,
     affine_forward,
@@ -55,8 +56,8 @@ class ConvReluPoolCache(NamedTuple):
     w: Array
     out: Array
     argmax: Array
-    conv: ConvShape
-    pool: PoolShape
+    conv: ConvGeometry
+    pool: PoolGeometry
 
 
 @names_memory_errors
@@ -74,7 +75,7 @@ def affine_relu_forward(x: Array, w: Array, b: Array) -> tuple[Array, Any]:
     out : array, shape (N, M)
     cache : tuple
     """
-    out = affine_activation("affine_relu_forward", x, w, b, relu=True)
+    out = affine_activation("affine_relu_forward", x, w, b, activation="relu")
     # The output is positive exactly where the affine layer's was.
     return out, ((x, w, b), out)
 
@@ -106,7 +107,7 @@ def affine_bn_relu_forward(
     cache : tuple
     """
     affine, affine_cache = affine_forward(x, w, b)
-    out, bn_cache = batchnorm_activation("batchnorm_forward", affine, gamma, beta, bn_param, relu=True)
+    out, bn_cache = batchnorm_activation("batchnorm_forward", affine, gamma, beta, bn_param, activation="relu")
     return out, (affine_cache, bn_cache)
 
 
@@ -135,7 +136,7 @@ def conv_relu_forward(x: Array, w: Array, b: Array, conv_param: dict[str, Any]) 
     out : array, shape (N, F, H', W')
     cache : tuple
     """
-    out, conv_cache = conv_activation("conv_relu_forward", x, w, b, conv_param, relu=True)
+    out, conv_cache = conv_activation("conv_relu_forward", x, w, b, conv_param, activation="relu")
     # The output is positive exactly where the convolution's was.
     return out, (conv_cache, out)
 
@@ -173,7 +174,7 @@ def conv_bn_relu_forward(
     cache : tuple
     """
     conv, conv_cache = conv_forward_fast(x, w, b, conv_param)
-    out, bn_cache = batchnorm_activation("spatial_batchnorm_forward", conv, gamma, beta, bn_param, relu=True)
+    out, bn_cache = batchnorm_activation("spatial_batchnorm_forward", conv, gamma, beta, bn_param, activation="relu")
     return out, (conv_cache, bn_cache)
 
 
@@ -206,9 +207,9 @@ def conv_relu_pool_forward(
     """
     func = "conv_relu_pool_forward"
     backend, xs, ws, bs = prepare(func, x=x, w=w, b=b)
-    conv = conv_shape(func, xs, ws, conv_param, bs)
-    pool = pool_shape(func, conv.out, pool_param)
-    out, argmax = backend.conv_relu_pool_forward(xs, ws, bs, conv.stride, conv.pad, pool.window, pool.stride)
+    conv = conv_param_geometry(func, xs, ws, conv_param, bs)
+    pool = pool_param_geometry(func, conv.out, pool_param)
+    out, argmax = backend.conv_relu_pool_forward(xs, ws, bs, conv, pool)
     return out, ConvReluPoolCache(x, w, out, argmax, conv, pool)
 
 
@@ -219,10 +220,7 @@ def conv_relu_pool_backward(dout: Array, cache: ConvReluPoolCache, input_grad: b
     conv, pool = cache.conv, cache.pool
     backend, dout, x, w, out = prepare(func, dout=dout, x=cache.x, w=cache.w, out=cache.out)
     check_shape(func, "dout", dout, pool.out, "of the output")
-    arrays = dout, out, cache.argmax, x, w, conv.out
-    grads: Gradients = backend.conv_relu_pool_backward(
-        *arrays, conv.stride, conv.pad, pool.window, pool.stride, input_grad
-    )
+    grads: Gradients = backend.conv_relu_pool_backward(dout, out, cache.argmax, x, w, conv, pool, input_grad)
     return grads
 
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gconv._arguments import backend_of
-from gconv._checks import check_shape, common_dtype, one_of, param, positive_int, real_number
+from gconv._checks import check_shape, common_dtype, integer, one_of, param, real_number
 from gconv._typing import Array
 from gconv.backends import Backend
 from gconv.backends.base import StepControl
@@ -411,7 +411,7 @@ def _numbers(rule: UpdateRule, config: Config, label: str) -> tuple[dict[str, fl
         # Most are right, and cost no name.
         right = type(value) is float and low <= value <= high and math.isfinite(value)
         numbers[key] = value if right else real_number(func, f"config[{key!r}]{label}", value, low, high)
-    done = positive_int(func, f"config['t']{label}", config.get("t", 0), minimum=0) if rule.counts_steps else 0
+    done = integer(func, f"config['t']{label}", config.get("t", 0), 0) if rule.counts_steps else 0
     return numbers, done
 
 

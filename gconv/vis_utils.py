@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gconv._checks import check_ndim, positive_int
+from gconv._checks import check_ndim, integer
 from gconv._typing import Array
 from gconv.results.grids import filter_grid, stretched, tiled
 from gconv.results.plots import plot_confusion, plot_filters, plot_history, plot_mistakes
@@ -49,7 +49,7 @@ def visualize_grid(Xs: Array, ubound: float = 255.0, padding: int = 1) -> Array:
     scaled = np.zeros(images.shape)
     for image, out in zip(images, scaled, strict=True):
         out[...] = ubound * stretched(image)
-    return tiled(scaled, positive_int("visualize_grid", "padding", padding, 0), 0.0)
+    return tiled(scaled, integer("visualize_grid", "padding", padding, 0), 0.0)
 
 
 def vis_grid(Xs: Array) -> Array:

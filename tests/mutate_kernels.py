@@ -58,22 +58,21 @@ EQUIVALENT = [
     ("conv.cu", "if (tap.offset == ONES) return window.row == NOWHERE ? real(0) : real(1);",
      "if (tap.offset == ONES) return window.column == NOWHERE ? real(0) : real(1);",
      "outside() sets both to NOWHERE"),
-    ("conv_geometry.cuh", "if (k >= g.taps()) return outside();", "if (k > g.taps()) return outside();",
+    ("geometry.cuh", "if (k >= g.taps()) return outside();", "if (k > g.taps()) return outside();",
      "taps() itself is the column of ones, which WindowTaps does not ask for"),
     ("tensors.cuh", "const long long end = begin + CHUNK < sizes.size[item] ? begin + CHUNK : sizes.size[item];",
      "const long long end = begin + CHUNK <= sizes.size[item] ? begin + CHUNK : sizes.size[item];",
      "the smaller of two equal numbers"),
     ("optim.cu", "extern \"C\" __global__ void __launch_bounds__(THREADS, BLOCKS)",
      "extern \"C\" __global__ void __launch_bounds__(BLOCKS, THREADS)", "says how many registers there are, on a device"),
-    ("max_pool.cu", "const index_t top = row < window_h ? 0 : (row - window_h) / stride_y + 1;",
-     "const index_t top = row <= window_h ? 0 : (row - window_h) / stride_y + 1;",
+    ("max_pool.cu", "const index_t top = row < g.window_h ? 0 : (row - g.window_h) / g.stride_y + 1;",
+     "const index_t top = row <= g.window_h ? 0 : (row - g.window_h) / g.stride_y + 1;",
      "a window that ends above the pixel is looked at, and has no place for it"),
-    ("max_pool.cu", "const index_t top = row < window_h ? 0 : (row - window_h) / stride_y + 1;",
-     "const index_t top = row < window_h ? 0 : (row - window_h) / stride_y;",
+    ("max_pool.cu", "const index_t top = row < g.window_h ? 0 : (row - g.window_h) / g.stride_y + 1;",
+     "const index_t top = row < g.window_h ? 0 : (row - g.window_h) / g.stride_y;",
      "a window that ends above the pixel is looked at, and has no place for it"),
-    ("max_pool.cu",
-     "const index_t bottom = smaller(row / stride_y + 1, out_h), right = smaller(column / stride_x + 1, out_w);",
-     "const index_t bottom = smaller(row + 1, out_h), right = smaller(column / stride_x + 1, out_w);",
+    ("max_pool.cu", "const index_t bottom = smaller(row / g.stride_y + 1, g.out_h);",
+     "const index_t bottom = smaller(row + 1, g.out_h);",
      "a window that begins below the pixel is looked at, and has no place for it"),
     ("conv.cu", "__device__ Point place(index_t k) const { return k == g.taps() ? Point{0, 0, ONES} : tap_of(g, k); }",
      "__device__ Point place(index_t k) const { return k == g.taps() ? Point{0, 1, ONES} : tap_of(g, k); }",
@@ -81,7 +80,7 @@ EQUIVALENT = [
 ]  # fmt: skip
 
 # Whose tests are run for what .cu files share.
-TESTED_BY = {"common": ["max_pool", "im2col"], "gemm": ["affine", "conv"], "conv_geometry": ["im2col", "conv"],
+TESTED_BY = {"common": ["max_pool", "im2col"], "gemm": ["affine", "conv"], "geometry": ["im2col", "conv", "max_pool"],
              "reduce": ["losses", "batchnorm"], "channels": ["batchnorm", "groupnorm"], "tensors": ["optim"]}  # fmt: skip
 
 

@@ -4,10 +4,25 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gconv._checks import conv_shape, pool_shape
 from gconv.backends.naive import NaiveBackend
+from gconv.geometry import conv_geometry, conv_param_geometry, pool_geometry, pool_param_geometry
 
 loops = NaiveBackend()
+
+
+def conv(x, w, stride=1, pad=0, **options):
+    """Return the geometry of a convolution of these arrays."""
+    return conv_geometry("test", x.shape, w.shape, stride, pad, **options)
+
+
+def pool(x, window, stride):
+    """Return the geometry of a pooling of this array."""
+    return pool_geometry("test", x.shape, window, stride)
+
+
+def windows(shape, field, stride, pad):
+    """Return the geometry of the windows in images of this shape: that of one filter."""
+    return conv_geometry("test", shape, (1, shape[1], *field), stride, pad)
 
 
 @dataclass
@@ -58,37 +73,37 @@ def random_case(rng, dtype):
         arrays = [rng.standard_normal(shape).astype(dtype) for shape in ((n, c, h, w), (f, c, hh, ww), (f,))]
         x, weights, b = (layout(rng, a) for a in arrays)
         try:
-            shape = conv_shape("random_case", x, weights, conv_param, b)
-            pool_shape("random_case", shape.out, pool_param)
+            geometry = conv_param_geometry("random_case", x, weights, conv_param, b)
+            pool_param_geometry("random_case", geometry.out, pool_param)
         except ValueError:
             continue  # the filter or the window does not fit
         return Case(x, weights, b, conv_param, pool_param)
 
 
-def wide(*arrays):
+def in_float64(*arrays):
     return tuple(np.asarray(a, dtype=np.float64) for a in arrays)
 
 
 def naive_conv(case, dout=None):
     """Return out, or (dx, dw, db), of the loops in float64."""
-    x, w, b = wide(case.x, case.w, case.b)
-    shape = conv_shape("oracle", x, w, case.conv_param, b)
+    x, w, b = in_float64(case.x, case.w, case.b)
+    geometry = conv_param_geometry("oracle", x, w, case.conv_param, b)
     if dout is None:
-        return loops.conv_forward(x, w, b, shape.stride, shape.pad)
-    return loops.conv_backward(*wide(dout), x, w, shape.stride, shape.pad)
+        return loops.conv_forward(x, w, b, geometry)
+    return loops.conv_backward(*in_float64(dout), x, w, geometry)
 
 
 def naive_pool(x, pool_param, dout=None):
     """Return out, or dx, of the loops."""
-    shape = pool_shape("oracle", x.shape, pool_param)
-    out, argmax = loops.max_pool_forward(x, shape.window, shape.stride)
-    return out if dout is None else loops.max_pool_backward(dout, argmax, x.shape, shape.window, shape.stride)
+    geometry = pool_param_geometry("oracle", x.shape, pool_param)
+    out, argmax = loops.max_pool_forward(x, geometry)
+    return out if dout is None else loops.max_pool_backward(dout, argmax, geometry)
 
 
 def torch_conv_relu_pool(torch, case, relu_pool=True):
     """Return (out, x, w, b) as PyTorch tensors that require gradients, in float64."""
     functional = torch.nn.functional
-    x, w, b = (torch.tensor(a.copy(), requires_grad=True) for a in wide(case.x, case.w, case.b))
+    x, w, b = (torch.tensor(a.copy(), requires_grad=True) for a in in_float64(case.x, case.w, case.b))
     out = functional.conv2d(x, w, b, stride=case.conv_param["stride"], padding=case.conv_param["pad"])
     if relu_pool:
         window = (case.pool_param["pool_height"], case.pool_param["pool_width"])

@@ -66,7 +66,7 @@ def place(backend, layer):
 BAD_CONV = [
     ("another number of channels", {"w": np.ones((4, 2, 3, 3))}, ValueError, r"w must have 3 channels to match x \(2, 3, 6, 5\); got w \(4, 2, 3, 3\)"),
     ("a filter too high", {"w": np.ones((4, 3, 9, 3))}, ValueError, "w must fit into the padded image 8x7; got filters 9x3"),
-    ("a filter too wide", {"w": np.ones((4, 3, 1, 8))}, ValueError, "w must fit into the padded image 8x7; got filters 1x8"),
+    ("a filter with too many columns", {"w": np.ones((4, 3, 1, 8))}, ValueError, "w must fit into the padded image 8x7; got filters 1x8"),
     ("a filter without pixels", {"w": np.ones((4, 3, 0, 3))}, ValueError, "w must have filters of at least 1x1"),
     ("a bias of another length", {"b": np.ones(3)}, ValueError, r"b must have shape \(4,\) to match w .*; got \(3,\)"),
     ("a bias column", {"b": np.ones((4, 1))}, ValueError, r"b must have shape \(4,\)"),

@@ -21,10 +21,10 @@ def pair_of(operation, method):
 
 @pytest.mark.parametrize("method", CONV)
 @settings(max_examples=40, deadline=None, derandomize=True)
-@given(seed=st.integers(0, 2**32 - 1), wide=st.booleans())
-def test_convolution(method, seed, wide):
+@given(seed=st.integers(0, 2**32 - 1), doubles=st.booleans())
+def test_convolution(method, seed, doubles):
     backend, rng = gconv.get_backend(), np.random.default_rng(seed)
-    case = random_case(rng, np.float64 if wide else np.float32)
+    case = random_case(rng, np.float64 if doubles else np.float32)
     forward, backward = pair_of("conv", method)
     before = [a.copy() for a in (case.x, case.w, case.b)]
     out, cache = forward(*(backend.asarray(a) for a in (case.x, case.w, case.b)), case.conv_param)

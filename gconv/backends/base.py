@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from gconv._typing import Array, Pair
+from gconv._typing import Array, Sizes
 from gconv.backends.update_rules import UpdateRule
+from gconv.geometry import ConvGeometry, PoolGeometry
 
 Arrays = Sequence[Array]
 
@@ -18,9 +20,9 @@ class BackendUnavailableError(RuntimeError):
     """The backend that was asked for can't run here; the message says why and what mends it."""
 
 
-def argmax_dtype(window: Pair) -> str:
+def argmax_dtype(window: Sizes) -> str:
     """Return the dtype that holds a place inside a pooling window: a byte, unless the window is large."""
-    return "uint8" if window[0] * window[1] <= 256 else "int32"
+    return "uint8" if math.prod(window) <= 256 else "int32"
 
 
 class StepControl(NamedTuple):
@@ -46,8 +48,9 @@ class Backend(ABC):
     """What NumPy and CuPy do not share; everything else a layer takes from ``xp``.
 
     Every method gets arrays of one floating dtype whose shapes have been checked, in any memory layout,
-    and returns new C-contiguous arrays of that dtype. None writes to its inputs, except to what a
-    docstring says. Strides, pads and windows are (vertical, horizontal) pairs.
+    and returns new C-contiguous arrays of that dtype. None writes to its inputs, except to what a docstring
+    says. A geometry holds all sizes of a convolution or pooling, worked out and checked; an ``activation`` is
+    the name of one that the result ends with.
 
     Attributes
     ----------
@@ -76,41 +79,41 @@ class Backend(ABC):
     def warmup(self, dtype: str) -> None:
         """Compile now what would otherwise be compiled on first use with arrays of ``dtype``."""
 
-    # Convolution and pooling ------------------------------------------------------------------------
+    # Convolution and pooling, of 1 to 3 spatial axes in the naive loops and of 2 in the kernels ---------
 
     @abstractmethod
-    def im2col(self, x: Array, field: Pair, stride: Pair, pad: Pair) -> Array:
-        """Return the columns of x (N, C, H, W): rows (c, hh, ww), columns (n, y, x)."""
+    def im2col(self, x: Array, geometry: ConvGeometry) -> Array:
+        """Return the columns (C*HH*WW, N*H'*W') of x (N, C, H, W): rows (c, hh, ww), columns (n, y, x)."""
 
     @abstractmethod
-    def col2im(self, cols: Array, x_shape: tuple[int, ...], field: Pair, stride: Pair, pad: Pair) -> Array:
-        """Return the sum of columns ``(C*HH*WW, N*H'*W')`` into images of ``x_shape``: the adjoint of im2col."""
+    def col2im(self, cols: Array, geometry: ConvGeometry) -> Array:
+        """Return the sum of columns (C*HH*WW, N*H'*W') into images (N, C, H, W): the adjoint of im2col."""
 
     @abstractmethod
-    def conv_forward(self, x: Array, w: Array, b: Array, stride: Pair, pad: Pair, relu: bool = False) -> Array:
-        """Return out (N, F, H', W') of x (N, C, H, W), w (F, C, HH, WW), b (F,), or its positive part."""
+    def conv_forward(
+        self, x: Array, w: Array, b: Array, geometry: ConvGeometry, activation: str | None = None
+    ) -> Array:
+        """Return out (N, F, H', W') of x (N, C, H, W), w (F, C, HH, WW), b (F,)."""
 
     @abstractmethod
     def conv_backward(
-        self, dout: Array, x: Array, w: Array, stride: Pair, pad: Pair, input_grad: bool = True
+        self, dout: Array, x: Array, w: Array, geometry: ConvGeometry, input_grad: bool = True
     ) -> tuple[Array | None, Array, Array]:
-        """Return (dx, dw, db); dx is None where ``input_grad`` is False."""
+        """Return (dx, dw, db) of conv_forward without activation; dx is None where ``input_grad`` is False."""
 
     @abstractmethod
-    def max_pool_forward(self, x: Array, window: Pair, stride: Pair) -> tuple[Array, Array]:
-        """Return (out, argmax); argmax holds row * width + column inside the window, the first maximum's."""
+    def max_pool_forward(self, x: Array, pool: PoolGeometry) -> tuple[Array, Array]:
+        """Return (out, argmax) (N, C, H', W'); argmax holds the first maximum's place in the window, row by row."""
 
     @abstractmethod
-    def max_pool_backward(
-        self, dout: Array, argmax: Array, x_shape: tuple[int, ...], window: Pair, stride: Pair
-    ) -> Array:
-        """Return dx: each gradient goes to the pixel that was the maximum."""
+    def max_pool_backward(self, dout: Array, argmax: Array, pool: PoolGeometry) -> Array:
+        """Return dx (N, C, H, W): each gradient (N, C, H', W') goes to the pixel that was the maximum."""
 
     @abstractmethod
     def conv_relu_pool_forward(
-        self, x: Array, w: Array, b: Array, stride: Pair, pad: Pair, window: Pair, pool_stride: Pair
+        self, x: Array, w: Array, b: Array, conv: ConvGeometry, pool: PoolGeometry
     ) -> tuple[Array, Array]:
-        """Return (out, argmax) of convolution, ReLU and max pooling in one."""
+        """Return (out, argmax) (N, F, H'', W'') of convolution, ReLU and max pooling in one."""
 
     @abstractmethod
     def conv_relu_pool_backward(
@@ -120,18 +123,11 @@ class Backend(ABC):
         argmax: Array,
         x: Array,
         w: Array,
-        conv_shape: tuple[int, ...],
-        stride: Pair,
-        pad: Pair,
-        window: Pair,
-        pool_stride: Pair,
+        conv: ConvGeometry,
+        pool: PoolGeometry,
         input_grad: bool = True,
     ) -> tuple[Array | None, Array, Array]:
-        """Return (dx, dw, db) of conv_relu_pool_forward, whose ``out`` and ``argmax`` are given.
-
-        ``conv_shape`` is (N, F, H', W') of the convolution. The convolution's output is not needed: a
-        pooled value is positive exactly where the ReLU let its maximum through.
-        """
+        """Return (dx, dw, db) of conv_relu_pool_forward, whose ``out`` and ``argmax`` are given."""
 
     # Affine layers, activations and dropout ---------------------------------------------------------
 
@@ -144,14 +140,14 @@ class Backend(ABC):
         """Return dout where x, or what became of it, is positive, else 0."""
 
     @abstractmethod
-    def affine_forward(self, x: Array, w: Array, b: Array, relu: bool = False) -> Array:
-        """Return x w + b (N, M) of x (N, D), w (D, M), b (M,), or its positive part."""
+    def affine_forward(self, x: Array, w: Array, b: Array, activation: str | None = None) -> Array:
+        """Return x w + b (N, M) of x (N, D), w (D, M), b (M,)."""
 
     @abstractmethod
     def affine_backward(
         self, dout: Array, x: Array, w: Array, input_grad: bool = True
     ) -> tuple[Array | None, Array, Array]:
-        """Return (dx, dw, db) of affine_forward without ReLU; dx is None where ``input_grad`` is False."""
+        """Return (dx, dw, db) of affine_forward without activation; dx is None where ``input_grad`` is False."""
 
     @abstractmethod
     def dropout_forward(self, x: Array, keep: Array, p: float) -> tuple[Array, Array]:
@@ -161,24 +157,36 @@ class Backend(ABC):
 
     @abstractmethod
     def batchnorm_train(
-        self, x: Array, gamma: Array, beta: Array, eps: float, relu: bool = False
+        self, x: Array, gamma: Array, beta: Array, eps: float, activation: str | None = None
     ) -> tuple[Array, Array, Array]:
-        """Return (out, mean, var) of x (N, C, P), mean and biased variance (C,) over N and P.
-
-        ``relu`` returns out's positive part.
-        """
+        """Return (out, mean, var) of x (N, C, P), mean and biased variance (C,) over N and P."""
 
     @abstractmethod
     def batchnorm_test(
-        self, x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps: float, relu: bool = False
+        self,
+        x: Array,
+        gamma: Array,
+        beta: Array,
+        mean: Array,
+        var: Array,
+        eps: float,
+        activation: str | None = None,
     ) -> Array:
-        """Return x (N, C, P) normalised with the given mean and variance (C,), or its positive part."""
+        """Return x (N, C, P) normalised with the given mean and variance (C,)."""
 
     @abstractmethod
     def batchnorm_backward(
-        self, dout: Array, x: Array, gamma: Array, mean: Array, var: Array, eps: float, out: Array | None = None
+        self,
+        dout: Array,
+        x: Array,
+        gamma: Array,
+        mean: Array,
+        var: Array,
+        eps: float,
+        activation: str | None = None,
+        out: Array | None = None,
     ) -> tuple[Array, Array, Array]:
-        """Return (dx, dgamma, dbeta) of batchnorm_train; with ``relu``, ``out`` is what that returned."""
+        """Return (dx, dgamma, dbeta) of batchnorm_train; with an activation, ``out`` is what that returned."""
 
     @abstractmethod
     def groupnorm_forward(

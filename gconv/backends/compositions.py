@@ -6,9 +6,11 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from gconv._typing import Array, Pair
+from gconv._typing import Array
+from gconv.backends.activations import activate, activation_code
 from gconv.backends.base import Arrays, Backend, StepControl
 from gconv.backends.update_rules import UpdateRule
+from gconv.geometry import ConvGeometry, PoolGeometry
 
 __all__ = ["Compositions", "current_scalars", "each_parameter"]
 
@@ -17,11 +19,10 @@ class Compositions(Backend):
     """Operations composed of others and of ``xp``'s; a backend overrides what it does faster."""
 
     def conv_relu_pool_forward(
-        self, x: Array, w: Array, b: Array, stride: Pair, pad: Pair, window: Pair, pool_stride: Pair
+        self, x: Array, w: Array, b: Array, conv: ConvGeometry, pool: PoolGeometry
     ) -> tuple[Array, Array]:
         """Convolve, then pool."""
-        activation = self.conv_forward(x, w, b, stride, pad, relu=True)
-        return self.max_pool_forward(activation, window, pool_stride)
+        return self.max_pool_forward(self.conv_forward(x, w, b, conv, "relu"), pool)
 
     def conv_relu_pool_backward(
         self,
@@ -30,16 +31,15 @@ class Compositions(Backend):
         argmax: Array,
         x: Array,
         w: Array,
-        conv_shape: tuple[int, ...],
-        stride: Pair,
-        pad: Pair,
-        window: Pair,
-        pool_stride: Pair,
+        conv: ConvGeometry,
+        pool: PoolGeometry,
         input_grad: bool = True,
     ) -> tuple[Array | None, Array, Array]:
         """Unpool, then take the convolution's gradients."""
-        dact = self.max_pool_backward(self.relu_backward(dout, out), argmax, conv_shape, window, pool_stride)
-        return self.conv_backward(dact, x, w, stride, pad, input_grad)
+        # The convolution's output is not needed: a pooled value is positive exactly where the ReLU let its maximum
+        # through.
+        dact = self.max_pool_backward(self.relu_backward(dout, out), argmax, pool)
+        return self.conv_backward(dact, x, w, conv, input_grad)
 
     # Affine layers, activations and dropout ---------------------------------------------------------
 
@@ -52,11 +52,11 @@ class Compositions(Backend):
         # Not a product with the mask: an infinite gradient that is stopped would become NaN.
         return self.xp.where(x > 0, dout, 0)
 
-    def affine_forward(self, x: Array, w: Array, b: Array, relu: bool = False) -> Array:
+    def affine_forward(self, x: Array, w: Array, b: Array, activation: str | None = None) -> Array:
         """Multiply, then add the bias in place."""
         out = self.xp.matmul(x, w)
         out += b
-        return self.xp.maximum(out, 0, out=out) if relu else out
+        return activate("affine_forward", self.xp, out, activation)
 
     def affine_backward(
         self, dout: Array, x: Array, w: Array, input_grad: bool = True
@@ -73,7 +73,7 @@ class Compositions(Backend):
     # Normalisation ----------------------------------------------------------------------------------
 
     def batchnorm_train(
-        self, x: Array, gamma: Array, beta: Array, eps: float, relu: bool = False
+        self, x: Array, gamma: Array, beta: Array, eps: float, activation: str | None = None
     ) -> tuple[Array, Array, Array]:
         """Go over x twice: E[x^2] - E[x]^2 loses every digit where the mean is large."""
         mean = x.mean(axis=(0, 2))
@@ -82,26 +82,31 @@ class Compositions(Backend):
         scale = gamma / self.xp.sqrt(var + eps)
         centred *= scale[:, None]
         centred += beta[:, None]
-        return self._positive(centred, relu), mean, var
+        return activate("batchnorm_train", self.xp, centred, activation), mean, var
 
     def batchnorm_test(
-        self, x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps: float, relu: bool = False
+        self, x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps: float, activation: str | None = None
     ) -> Array:
         """Normalise in place, one operation after the other."""
         scale = gamma / self.xp.sqrt(var + eps)
         out = x - mean[:, None]
         out *= scale[:, None]
         out += beta[:, None]
-        return self._positive(out, relu)
-
-    def _positive(self, out: Array, relu: bool) -> Array:
-        return self.xp.maximum(out, 0, out=out) if relu else out
+        return activate("batchnorm_test", self.xp, out, activation)
 
     def batchnorm_backward(
-        self, dout: Array, x: Array, gamma: Array, mean: Array, var: Array, eps: float, out: Array | None = None
+        self,
+        dout: Array,
+        x: Array,
+        gamma: Array,
+        mean: Array,
+        var: Array,
+        eps: float,
+        activation: str | None = None,
+        out: Array | None = None,
     ) -> tuple[Array, Array, Array]:
         """Evaluate the simplified formula."""
-        if out is not None:
+        if activation_code("batchnorm_backward", activation):
             dout = self.relu_backward(dout, out)
         inv_std = 1 / self.xp.sqrt(var + eps)
         x_hat = (x - mean[:, None]) * inv_std[:, None]

@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from gconv._checks import output_size
-from gconv._typing import Array, Pair
+from gconv._typing import Array
+from gconv.backends.activations import activation_code
 from gconv.backends.base import Arrays, StepControl, argmax_dtype
 from gconv.backends.compositions import Compositions, current_scalars, each_parameter
 from gconv.backends.numpy_arrays import NumpyArrays
 from gconv.backends.threads import get_num_threads, one_thread_after_fork, short_waits
 from gconv.backends.update_rules import UpdateRule
+from gconv.geometry import ConvGeometry, PoolGeometry, check_planar
 
 kernels: Any = None
 try:
@@ -79,85 +80,83 @@ class CpuBackend(NumpyArrays, Compositions):
 
     # Convolution and pooling ------------------------------------------------------------------------
 
-    def im2col(self, x: Array, field: Pair, stride: Pair, pad: Pair) -> Array:
+    def im2col(self, x: Array, geometry: ConvGeometry) -> Array:
         """Return all columns at once, 64-bit sizes throughout."""
-        n, c, h, w = x.shape
-        out_h, out_w = output_size(h, field[0], stride[0], pad[0]), output_size(w, field[1], stride[1], pad[1])
-        cols = _empty((c * field[0] * field[1], n * out_h * out_w), x.dtype)
-        kernels.im2col(_ready(x), cols, field, stride, pad, _threads(cols.size))
+        check_planar("im2col", geometry)
+        n, _, out_h, out_w = geometry.out
+        cols = _empty((math.prod(geometry.w[1:]), n * out_h * out_w), x.dtype)
+        kernels.im2col(_ready(x), cols, geometry, _threads(cols.size))
         return cols
 
-    def col2im(self, cols: Array, x_shape: tuple[int, ...], field: Pair, stride: Pair, pad: Pair) -> Array:
+    def col2im(self, cols: Array, geometry: ConvGeometry) -> Array:
         """Sum in the order (hh, ww)."""
-        x = _empty(x_shape, cols.dtype)
-        kernels.col2im(_ready(cols), x, field, stride, pad, _threads(cols.size))
+        check_planar("col2im", geometry)
+        x = _empty(geometry.x, cols.dtype)
+        kernels.col2im(_ready(cols), x, geometry, _threads(cols.size))
         return x
 
-    def conv_forward(self, x: Array, w: Array, b: Array, stride: Pair, pad: Pair, relu: bool = False) -> Array:
+    def conv_forward(
+        self, x: Array, w: Array, b: Array, geometry: ConvGeometry, activation: str | None = None
+    ) -> Array:
         """Multiply implicitly, or by Winograd's transform."""
-        out = _empty(_conv_out(x.shape, w.shape, stride, pad), x.dtype)
-        threads = _threads(out.size * math.prod(w.shape[1:]) / 16)
-        kernels.conv_forward(_ready(x), _ready(w), _ready(b), out, stride, pad, relu, threads)
+        check_planar("conv_forward", geometry)
+        code, out = activation_code("conv_forward", activation), _empty(geometry.out, x.dtype)
+        threads = _threads(out.size * math.prod(geometry.w[1:]) / 16)
+        kernels.conv_forward(_ready(x), _ready(w), _ready(b), out, geometry, code, threads)
         return out
 
     def conv_backward(
-        self, dout: Array, x: Array, w: Array, stride: Pair, pad: Pair, input_grad: bool = True
+        self, dout: Array, x: Array, w: Array, geometry: ConvGeometry, input_grad: bool = True
     ) -> tuple[Array | None, Array, Array]:
         """Correlate the gradient with the filters turned around, and with the images."""
+        check_planar("conv_backward", geometry)
         dout, x, w = _ready(dout), _ready(x), _ready(w)
         dw, db = _empty(w.shape, x.dtype), _empty(w.shape[:1], x.dtype)
-        threads = _threads(dout.size * math.prod(w.shape[1:]) / 16)
+        threads = _threads(dout.size * math.prod(geometry.w[1:]) / 16)
         dx = None
         if input_grad:
             dx = _empty(x.shape, x.dtype)
-            self._input_gradient(dout, w, dx, stride, pad, threads)
-        kernels.conv_filter_gradient(dout, x, dw, db, stride, pad, threads)
+            self._input_gradient(dout, w, dx, geometry, threads)
+        kernels.conv_filter_gradient(dout, x, dw, db, geometry, threads)
         return dx, dw, db
 
-    def _input_gradient(self, dout: Array, w: Array, dx: Array, stride: Pair, pad: Pair, threads: int) -> None:
+    def _input_gradient(self, dout: Array, w: Array, dx: Array, geometry: ConvGeometry, threads: int) -> None:
         if np.isfinite(w).all():
-            kernels.conv_input_gradient(dout, w, dx, stride, pad, threads)
+            kernels.conv_input_gradient(dout, w, dx, geometry, threads)
             return
         # The kernel multiplies filters with the zeros around dout too: NaN where no such weight has a part.
         filters = w.reshape(len(w), -1).T
         with np.errstate(invalid="ignore", over="ignore"):
             for images in _blocks(len(dx), len(filters) * dout[:1, :1].size * dx.itemsize):
                 upstream = dout[images].swapaxes(0, 1).reshape(len(w), -1)
-                dx[images] = self.col2im(filters @ upstream, dx[images].shape, w.shape[2:], stride, pad)
+                dx[images] = self.col2im(filters @ upstream, geometry.of_images(len(dx[images])))
 
-    def max_pool_forward(self, x: Array, window: Pair, stride: Pair) -> tuple[Array, Array]:
+    def max_pool_forward(self, x: Array, pool: PoolGeometry) -> tuple[Array, Array]:
         """Scan each window once for the maximum and its place."""
-        n, c, h, w = x.shape
-        shape = (n, c, output_size(h, window[0], stride[0]), output_size(w, window[1], stride[1]))
-        out, argmax = _empty(shape, x.dtype), _empty(shape, argmax_dtype(window))
-        kernels.max_pool_forward(_ready(x), out, argmax, window, stride, _threads(x.size))
+        check_planar("max_pool_forward", pool)
+        out, argmax = _empty(pool.out, x.dtype), _empty(pool.out, argmax_dtype(pool.window))
+        kernels.max_pool_forward(_ready(x), out, argmax, pool, _threads(x.size))
         return out, argmax
 
-    def max_pool_backward(
-        self, dout: Array, argmax: Array, x_shape: tuple[int, ...], window: Pair, stride: Pair
-    ) -> Array:
+    def max_pool_backward(self, dout: Array, argmax: Array, pool: PoolGeometry) -> Array:
         """Send each gradient to the pixel that was the maximum."""
-        return self._max_pool_backward(dout, argmax, None, x_shape, window, stride)
+        check_planar("max_pool_backward", pool)
+        return self._max_pool_backward(dout, argmax, None, pool)
 
-    def _max_pool_backward(
-        self, dout: Array, argmax: Array, out: Array | None, x_shape: tuple[int, ...], window: Pair, stride: Pair
-    ) -> Array:
-        dx = _empty(x_shape, dout.dtype)
+    def _max_pool_backward(self, dout: Array, argmax: Array, out: Array | None, pool: PoolGeometry) -> Array:
+        dx = _empty(pool.x, dout.dtype)
         activation = out if out is None else _ready(out)
-        threads = _threads(dx.size)
-        kernels.max_pool_backward(_ready(dout), activation, _ready(argmax), dx, window, stride, threads)
+        kernels.max_pool_backward(_ready(dout), activation, _ready(argmax), dx, pool, _threads(dx.size))
         return dx
 
     def conv_relu_pool_forward(
-        self, x: Array, w: Array, b: Array, stride: Pair, pad: Pair, window: Pair, pool_stride: Pair
+        self, x: Array, w: Array, b: Array, conv: ConvGeometry, pool: PoolGeometry
     ) -> tuple[Array, Array]:
         """Pool a few rows at a time, so that the activation never leaves the cache."""
-        n, f, conv_h, conv_w = _conv_out(x.shape, w.shape, stride, pad)
-        shape = n, f, output_size(conv_h, window[0], pool_stride[0]), output_size(conv_w, window[1], pool_stride[1])
-        out, argmax = _empty(shape, x.dtype), _empty(shape, argmax_dtype(window))
-        threads = _threads(n * f * conv_h * conv_w * math.prod(w.shape[1:]) / 16)
-        arrays = _ready(x), _ready(w), _ready(b), out, argmax
-        kernels.conv_relu_pool_forward(*arrays, stride, pad, window, pool_stride, threads)
+        check_planar("conv_relu_pool_forward", conv)
+        out, argmax = _empty(pool.out, x.dtype), _empty(pool.out, argmax_dtype(pool.window))
+        threads = _threads(math.prod(conv.out) * math.prod(conv.w[1:]) / 16)
+        kernels.conv_relu_pool_forward(_ready(x), _ready(w), _ready(b), out, argmax, conv, pool, threads)
         return out, argmax
 
     def conv_relu_pool_backward(
@@ -167,33 +166,31 @@ class CpuBackend(NumpyArrays, Compositions):
         argmax: Array,
         x: Array,
         w: Array,
-        conv_shape: tuple[int, ...],
-        stride: Pair,
-        pad: Pair,
-        window: Pair,
-        pool_stride: Pair,
+        conv: ConvGeometry,
+        pool: PoolGeometry,
         input_grad: bool = True,
     ) -> tuple[Array | None, Array, Array]:
         """Add up the windows of the pixels that have a gradient; unpool for dx, a few images at a time."""
+        check_planar("conv_relu_pool_backward", conv)
         dout, out, argmax, x = _ready(dout), _ready(out), _ready(argmax), _ready(x)
         dw, db = _empty(w.shape, x.dtype), _empty(w.shape[:1], x.dtype)
-        threads = _threads(dout.size * math.prod(w.shape[1:]) / 16)
+        taps = math.prod(conv.w[1:])
         arrays = dout, out, argmax, x, dw, db
-        summed = kernels.conv_relu_pool_filter_gradient(*arrays, stride, pad, window, pool_stride, threads)
+        summed = kernels.conv_relu_pool_filter_gradient(*arrays, conv, pool, _threads(dout.size * taps / 16))
         dx = _empty(x.shape, x.dtype) if input_grad else None
         if summed and dx is None:
             return None, dw, db
         if not summed:
             dw[...] = 0
             db[...] = 0
-        for images in _blocks(len(x), math.prod(conv_shape[1:]) * x.itemsize):
-            shape = (len(x[images]), *conv_shape[1:])
-            dact = self._max_pool_backward(dout[images], argmax[images], out[images], shape, window, pool_stride)
-            threads = _threads(dact.size * math.prod(w.shape[1:]) / 16)
+        for images in _blocks(len(x), math.prod(conv.out[1:]) * x.itemsize):
+            n = len(x[images])
+            block = conv.of_images(n)
+            dact = self._max_pool_backward(dout[images], argmax[images], out[images], pool.of_images(n))
             if dx is not None:
-                self._input_gradient(dact, _ready(w), dx[images], stride, pad, threads)
+                self._input_gradient(dact, _ready(w), dx[images], block, _threads(dact.size * taps / 16))
             if not summed:
-                _, dw_block, db_block = self.conv_backward(dact, x[images], w, stride, pad, input_grad=False)
+                _, dw_block, db_block = self.conv_backward(dact, x[images], w, block, input_grad=False)
                 dw += dw_block
                 db += db_block
         return dx, dw, db
@@ -212,9 +209,9 @@ class CpuBackend(NumpyArrays, Compositions):
         kernels.relu_backward(_flat(_ready(dout)), _flat(_ready(x)), _flat(dx), _threads(x.size))
         return dx
 
-    def affine_forward(self, x: Array, w: Array, b: Array, relu: bool = False) -> Array:
-        """Multiply with bias and ReLU in one pass over the result."""
-        return _product(x, False, w, False, b, relu)
+    def affine_forward(self, x: Array, w: Array, b: Array, activation: str | None = None) -> Array:
+        """Multiply with bias and activation in one pass over the result."""
+        return _product(x, False, w, False, b, activation_code("affine_forward", activation))
 
     def affine_backward(
         self, dout: Array, x: Array, w: Array, input_grad: bool = True
@@ -226,40 +223,50 @@ class CpuBackend(NumpyArrays, Compositions):
     # Normalisation and losses -----------------------------------------------------------------------
 
     def batchnorm_train(
-        self, x: Array, gamma: Array, beta: Array, eps: float, relu: bool = False
+        self, x: Array, gamma: Array, beta: Array, eps: float, activation: str | None = None
     ) -> tuple[Array, Array, Array]:
         """Keep a channel in the cache for its three passes."""
         if x.shape[2] < SHORT_ROW:
-            return super().batchnorm_train(x, gamma, beta, eps, relu)
+            return super().batchnorm_train(x, gamma, beta, eps, activation)
         out, mean, var = (
             _empty(x.shape, x.dtype),
             np.empty_like(x, shape=x.shape[1]),
             np.empty_like(x, shape=x.shape[1]),
         )
         arrays = _ready(x), _ready(gamma), _ready(beta)
-        kernels.batchnorm_train(*arrays, eps, relu, out, mean, var, _threads(x.size))
+        code = activation_code("batchnorm_train", activation)
+        kernels.batchnorm_train(*arrays, eps, code, out, mean, var, _threads(x.size))
         return out, mean, var
 
     def batchnorm_test(
-        self, x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps: float, relu: bool = False
+        self, x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps: float, activation: str | None = None
     ) -> Array:
         """Normalise in one pass."""
         if x.shape[2] < SHORT_ROW:
-            return super().batchnorm_test(x, gamma, beta, mean, var, eps, relu)
+            return super().batchnorm_test(x, gamma, beta, mean, var, eps, activation)
         out = _empty(x.shape, x.dtype)
         arrays = _ready(x), _ready(gamma), _ready(beta), _ready(mean), _ready(var)
-        kernels.batchnorm_test(*arrays, eps, relu, out, _threads(x.size))
+        code = activation_code("batchnorm_test", activation)
+        kernels.batchnorm_test(*arrays, eps, code, out, _threads(x.size))
         return out
 
     def batchnorm_backward(
-        self, dout: Array, x: Array, gamma: Array, mean: Array, var: Array, eps: float, out: Array | None = None
+        self,
+        dout: Array,
+        x: Array,
+        gamma: Array,
+        mean: Array,
+        var: Array,
+        eps: float,
+        activation: str | None = None,
+        out: Array | None = None,
     ) -> tuple[Array, Array, Array]:
         """Keep a channel in the cache for both passes."""
         if x.shape[2] < SHORT_ROW:
-            return super().batchnorm_backward(dout, x, gamma, mean, var, eps, out)
+            return super().batchnorm_backward(dout, x, gamma, mean, var, eps, activation, out)
         dx, dgamma, dbeta = _empty(x.shape, x.dtype), np.empty_like(gamma), np.empty_like(gamma)
-        activation = out if out is None else _ready(out)
-        arrays = _ready(dout), activation, _ready(x), _ready(gamma), _ready(mean), _ready(var)
+        behind = _ready(out) if activation_code("batchnorm_backward", activation) else None
+        arrays = _ready(dout), behind, _ready(x), _ready(gamma), _ready(mean), _ready(var)
         kernels.batchnorm_backward(*arrays, eps, dx, dgamma, dbeta, _threads(x.size))
         return dx, dgamma, dbeta
 
@@ -328,17 +335,12 @@ def _flats(*arrays: Array) -> list[Array] | None:
     return [a.reshape(-1) for a in arrays] if ready else None
 
 
-def _conv_out(x_shape: tuple[int, ...], w_shape: tuple[int, ...], stride: Pair, pad: Pair) -> tuple[int, int, int, int]:
-    out_h = output_size(x_shape[2], w_shape[2], stride[0], pad[0])
-    return x_shape[0], w_shape[0], out_h, output_size(x_shape[3], w_shape[3], stride[1], pad[1])
-
-
-def _product(a: Array, turn_a: bool, b: Array, turn_b: bool, bias: Array | None = None, relu: bool = False) -> Array:
+def _product(a: Array, turn_a: bool, b: Array, turn_b: bool, bias: Array | None = None, code: int = 0) -> Array:
     rows, columns = a.shape[1 if turn_a else 0], b.shape[0 if turn_b else 1]
     out = _empty((rows, columns), a.dtype)
     threads = _threads(rows * columns * a.shape[0 if turn_a else 1] / 16)
     ready_bias = bias if bias is None else _ready(bias)
-    kernels.matrix_product(_ready(a), turn_a, _ready(b), turn_b, ready_bias, out, relu, threads)
+    kernels.matrix_product(_ready(a), turn_a, _ready(b), turn_b, ready_bias, out, code, threads)
     return out
 
 

@@ -16,6 +16,7 @@ from gconv.backends.capture import capture
 
 __all__ = [
     "SUFFIXES",
+    "Argument",
     "SourceFolder",
     "compile_options",
     "kernel",
@@ -24,6 +25,8 @@ __all__ = [
     "source_files",
     "source_text",
 ]
+
+Argument = Array | int | float | np.generic | tuple[int, ...] | None
 
 SUFFIXES = {"float32": "f32", "float64": "f64"}
 _C_TYPES = {"float32": "float", "float64": "double"}
@@ -98,31 +101,49 @@ def launch(
     dtype: np.dtype[Any],
     grid: tuple[int, ...],
     block: tuple[int, ...],
-    *arguments: Array | int | float | np.generic | None,
+    *arguments: Argument,
 ) -> None:
     """Launch a kernel on CuPy's current stream.
 
     Parameters
     ----------
     file, operation : str
-        ``conv``, ``conv_forward_wide``: the file and the entry point without its suffix.
+        ``conv``, ``conv_forward_square``: the file and the entry point without its suffix.
     dtype : float32 or float64
         What REAL is in the kernel.
     grid, block : tuple of int
         Blocks, and threads a block.
     *arguments : array, int, float, NumPy scalar or structure, or None
-        C-contiguous CuPy arrays; an int becomes an index (32 or 64 bits wide, as the sizes need), a float a REAL,
-        a NumPy scalar or structure stays what it is, None is a null pointer.
+        C-contiguous CuPy arrays; an int becomes an index (32 or 64 bits wide, as the sizes need), a named tuple of
+        ints a structure of indices, a float a REAL; a NumPy scalar or structure stays what it is, None is a null
+        pointer.
     """
-    wide = False
-    for value in arguments:
-        if type(value) is int:
-            wide = wide or value >= _WIDE_NUMBER
-        elif isinstance(value, cupy.ndarray):
-            wide = wide or value.size >= _WIDE_ARRAY
-    index: Any = np.int64 if wide else np.int32
-    typed = [
-        index(value) if type(value) is int else dtype.type(value) if type(value) is float else value
-        for value in arguments
-    ]
-    kernel(file, operation, dtype.name, wide)(grid, block, tuple(typed))
+    wide = any(map(_is_large, arguments))
+    index = np.dtype(np.int64 if wide else np.int32)
+    typed = tuple([_typed(value, index, dtype) for value in arguments])
+    kernel(file, operation, dtype.name, wide)(grid, block, typed)
+
+
+def _is_large(value: Argument) -> bool:
+    """Return whether a kernel needs 64-bit indices for an argument."""
+    if type(value) is int:
+        return value >= _WIDE_NUMBER
+    if isinstance(value, tuple):
+        return max(value) >= _WIDE_NUMBER
+    return isinstance(value, cupy.ndarray) and value.size >= _WIDE_ARRAY
+
+
+def _typed(value: Argument, index: np.dtype[Any], real: np.dtype[Any]) -> Any:
+    if type(value) is int:
+        return index.type(value)
+    if type(value) is float:
+        return real.type(value)
+    if isinstance(value, tuple):
+        return np.array([value], _structure(type(value), index))
+    return value
+
+
+@cache
+def _structure(kind: Any, index: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the layout of a C structure whose fields are those of a named tuple, all of them indices."""
+    return np.dtype([(name, index) for name in kind._fields])

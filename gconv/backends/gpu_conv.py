@@ -6,14 +6,14 @@ import math
 
 import cupy
 
-from gconv._checks import output_size
-from gconv._typing import Array, Pair
+from gconv._typing import Array
+from gconv.backends.activations import activation_code
 from gconv.backends.base import argmax_dtype
-from gconv.backends.capture import capture
 from gconv.backends.compositions import Compositions
-from gconv.backends.cuda_module import launch
-from gconv.backends.gpu_memory import names_memory
-from gconv.backends.gpu_plan import COLUMN_BYTES, Plan, blocks_for, plan_product, unrolls_columns
+from gconv.backends.cuda_module import Argument, launch
+from gconv.backends.gpu_geometry import conv_numbers, pool_numbers
+from gconv.backends.gpu_plan import Plan, blocks_for, plan_product
+from gconv.geometry import ConvGeometry, PoolGeometry, check_planar
 
 __all__ = ["BLOCK", "GpuConvolution", "ready"]
 
@@ -29,55 +29,50 @@ def ready(x: Array) -> Array:
 class GpuConvolution(Compositions):
     """The part of GpuBackend whose work is matrix products and windows."""
 
-    @names_memory
-    def im2col(self, x: Array, field: Pair, stride: Pair, pad: Pair) -> Array:
+    def im2col(self, x: Array, geometry: ConvGeometry) -> Array:
         """Return all columns at once, a thread per value."""
-        geometry = _geometry(x.shape, field, stride, pad)
-        cols = cupy.empty((x.shape[1] * field[0] * field[1], x.shape[0] * geometry[-2] * geometry[-1]), x.dtype)
+        check_planar("im2col", geometry)
+        n, _, out_h, out_w = geometry.out
+        cols = cupy.empty((math.prod(geometry.w[1:]), n * out_h * out_w), x.dtype)
         if cols.size:
-            launch("im2col", "im2col", x.dtype, (blocks_for(cols.size),), BLOCK, ready(x), cols, *geometry)
+            arguments = ready(x), cols, conv_numbers(geometry)
+            launch("im2col", "im2col", x.dtype, (blocks_for(cols.size),), BLOCK, *arguments)
         return cols
 
-    @names_memory
-    def col2im(self, cols: Array, x_shape: tuple[int, ...], field: Pair, stride: Pair, pad: Pair) -> Array:
+    def col2im(self, cols: Array, geometry: ConvGeometry) -> Array:
         """Gather: a thread per pixel sums in the order (hh, ww), without atomics."""
-        x = cupy.empty(x_shape, cols.dtype)
+        check_planar("col2im", geometry)
+        x = cupy.empty(geometry.x, cols.dtype)
         if x.size:
-            geometry = _geometry(x_shape, field, stride, pad)
-            launch("im2col", "col2im", x.dtype, (blocks_for(x.size),), BLOCK, ready(cols), x, *geometry)
+            arguments = ready(cols), x, conv_numbers(geometry)
+            launch("im2col", "col2im", x.dtype, (blocks_for(x.size),), BLOCK, *arguments)
         return x
 
-    @names_memory
-    def conv_forward(self, x: Array, w: Array, b: Array, stride: Pair, pad: Pair, relu: bool = False) -> Array:
-        """Multiply implicitly, or unroll pieces of columns for cuBLAS where there are many filters."""
-        x, w, b, f = ready(x), ready(w), ready(b), w.shape[0]
-        geometry = _geometry(x.shape, w.shape[2:], stride, pad)
-        out = cupy.empty((x.shape[0], f, *geometry[-2:]), x.dtype)
-        if not out.size:
-            return out
-        if unrolls_columns(f) and not capture.running:
-            self._unrolled_forward(x, w, b, stride, pad, out)
-            return cupy.maximum(out, 0, out=out) if relu else out
-        taps, pixels = math.prod(w.shape[1:]), out.size // f
-        plan = plan_product(f, pixels, taps, x.itemsize, splits=False)
-        _product("conv", "conv_forward", plan, x, w, b, out, f, int(relu), *geometry)
+    def conv_forward(
+        self, x: Array, w: Array, b: Array, geometry: ConvGeometry, activation: str | None = None
+    ) -> Array:
+        """Multiply implicitly: the loads compute where the values of the columns lie."""
+        check_planar("conv_forward", geometry)
+        code, out = activation_code("conv_forward", activation), cupy.empty(geometry.out, x.dtype)
+        if out.size:
+            f, taps = geometry.w[0], math.prod(geometry.w[1:])
+            plan = plan_product(f, out.size // f, taps, x.itemsize, splits=False)
+            arrays = ready(x), ready(w), ready(b), out
+            _product("conv", "conv_forward", plan, *arrays, f, code, conv_numbers(geometry))
         return out
 
-    @names_memory
     def conv_backward(
-        self, dout: Array, x: Array, w: Array, stride: Pair, pad: Pair, input_grad: bool = True
+        self, dout: Array, x: Array, w: Array, geometry: ConvGeometry, input_grad: bool = True
     ) -> tuple[Array | None, Array, Array]:
         """Sum the filters' gradient over splits of the pixels, in a fixed order; gather the input's."""
+        check_planar("conv_backward", geometry)
         dout, x, w = ready(dout), ready(x), ready(w)
-        f, taps = w.shape[0], math.prod(w.shape[1:])
-        if unrolls_columns(f) and not capture.running:
-            return self._unrolled_backward(dout, x, w, stride, pad, input_grad)
-        geometry = _geometry(x.shape, w.shape[2:], stride, pad)
+        f, taps, numbers = geometry.w[0], math.prod(geometry.w[1:]), conv_numbers(geometry)
         dw, db = cupy.empty(w.shape, w.dtype), cupy.empty(f, w.dtype)
         if f:
             plan = plan_product(f, taps + 1, dout.size // f, x.itemsize, splits=True)
             partial = _partial(plan, f, taps + 1, x)
-            _product("conv", "conv_filter_gradient", plan, dout, x, dw, db, partial, f, plan.chunk, *geometry)
+            _product("conv", "conv_filter_gradient", plan, dout, x, dw, db, partial, f, plan.chunk, numbers)
             if partial is not None:
                 rest = partial, dw, db, plan.splits, f, taps
                 launch("conv", "conv_filter_gradient_add", x.dtype, (blocks_for(f * (taps + 1)),), BLOCK, *rest)
@@ -85,92 +80,55 @@ class GpuConvolution(Compositions):
             return None, dw, db
         dx = cupy.empty(x.shape, x.dtype)
         if dx.size:
-            n, c, h, width = x.shape
+            (n, c, h, width), (stride_y, stride_x) = geometry.x, geometry.stride
             # the largest class of pixels: a class has every stride-th row and column
-            largest = n * -(-h // stride[0]) * -(-width // stride[1])
-            plan = plan_product(c, largest, f * w.shape[2] * w.shape[3], x.itemsize, splits=False)
-            classes = min(stride[0] * stride[1], MAX_GRID_Y)
-            _product("conv", "conv_input_gradient", plan._replace(splits=classes), dout, w, dx, f, largest, *geometry)
+            largest = n * -(-h // stride_y) * -(-width // stride_x)
+            plan = plan_product(c, largest, f * math.prod(geometry.w[2:]), x.itemsize, splits=False)
+            classes = min(stride_y * stride_x, MAX_GRID_Y)
+            _product("conv", "conv_input_gradient", plan._replace(splits=classes), dout, w, dx, f, largest, numbers)
         return dx, dw, db
 
-    def _unrolled_forward(self, x: Array, w: Array, b: Array, stride: Pair, pad: Pair, out: Array) -> None:
-        f, taps = w.shape[0], math.prod(w.shape[1:])
-        for images in _column_pieces(out.shape, taps, x.itemsize):
-            cols = self.im2col(x[images], w.shape[2:], stride, pad)
-            product = cupy.matmul(w.reshape(f, taps), cols).reshape(f, -1, *out.shape[2:])  # (F, n, H', W')
-            cupy.add(product.transpose(1, 0, 2, 3), b[:, None, None], out=out[images])
-
-    def _unrolled_backward(
-        self, dout: Array, x: Array, w: Array, stride: Pair, pad: Pair, input_grad: bool
-    ) -> tuple[Array | None, Array, Array]:
-        f, taps = w.shape[0], math.prod(w.shape[1:])
-        dx = cupy.empty(x.shape, x.dtype) if input_grad else None
-        dw, db = cupy.zeros((f, taps), w.dtype), cupy.zeros(f, w.dtype)
-        for images in _column_pieces(dout.shape, taps, x.itemsize):
-            part = x[images]
-            upstream = ready(dout[images].transpose(1, 0, 2, 3)).reshape(f, -1)  # (F, n*H'*W')
-            dw += cupy.matmul(upstream, self.im2col(part, w.shape[2:], stride, pad).T)
-            db += upstream.sum(axis=1)
-            if dx is not None:
-                dcols = cupy.matmul(w.reshape(f, taps).T, upstream)
-                dx[images] = self.col2im(dcols, part.shape, w.shape[2:], stride, pad)
-        return dx, dw.reshape(w.shape), db
-
-    @names_memory
-    def max_pool_forward(self, x: Array, window: Pair, stride: Pair) -> tuple[Array, Array]:
+    def max_pool_forward(self, x: Array, pool: PoolGeometry) -> tuple[Array, Array]:
         """Scan each window once, a thread per window."""
-        return self._max_pool_forward(x, window, stride, with_relu=False)
+        check_planar("max_pool_forward", pool)
+        return self._max_pool_forward(x, pool, with_relu=False)
 
-    def _max_pool_forward(self, x: Array, window: Pair, stride: Pair, with_relu: bool) -> tuple[Array, Array]:
-        n, c, h, w = x.shape
-        shape = (n, c, output_size(h, window[0], stride[0]), output_size(w, window[1], stride[1]))
-        out, argmax = cupy.empty(shape, x.dtype), cupy.empty(shape, argmax_dtype(window))
+    def _max_pool_forward(self, x: Array, pool: PoolGeometry, with_relu: bool) -> tuple[Array, Array]:
+        out, argmax = cupy.empty(pool.out, x.dtype), cupy.empty(pool.out, argmax_dtype(pool.window))
         if out.size:
-            sizes = n * c, h, w, *window, *stride, *shape[2:], int(with_relu)
-            operation = f"max_pool_forward{_wide_place(argmax)}"
-            launch("max_pool", operation, x.dtype, (blocks_for(out.size),), BLOCK, ready(x), out, argmax, *sizes)
+            arguments = ready(x), out, argmax, int(with_relu), pool_numbers(pool)
+            operation = f"max_pool_forward_{_places(argmax)}"
+            launch("max_pool", operation, x.dtype, (blocks_for(out.size),), BLOCK, *arguments)
         return out, argmax
 
-    @names_memory
-    def max_pool_backward(
-        self, dout: Array, argmax: Array, x_shape: tuple[int, ...], window: Pair, stride: Pair
-    ) -> Array:
+    def max_pool_backward(self, dout: Array, argmax: Array, pool: PoolGeometry) -> Array:
         """Gather: a thread per pixel looks at the windows that hold it, without atomics."""
-        return self._max_pool_backward(dout, argmax, None, x_shape, window, stride)
+        check_planar("max_pool_backward", pool)
+        return self._max_pool_backward(dout, argmax, None, pool)
 
-    def _max_pool_backward(
-        self, dout: Array, argmax: Array, out: Array | None, x_shape: tuple[int, ...], window: Pair, stride: Pair
-    ) -> Array:
-        dx = cupy.empty(x_shape, dout.dtype)
+    def _max_pool_backward(self, dout: Array, argmax: Array, out: Array | None, pool: PoolGeometry) -> Array:
+        dx = cupy.empty(pool.x, dout.dtype)
         if dx.size:
-            sizes = x_shape[0] * x_shape[1], *x_shape[2:], *window, *stride, *dout.shape[2:]
             arrays = ready(dout), ready(argmax), out if out is None else ready(out), dx
-            operation = f"max_pool_backward{_wide_place(argmax)}"
-            launch("max_pool", operation, dx.dtype, (blocks_for(dx.size),), BLOCK, *arrays, *sizes)
+            operation = f"max_pool_backward_{_places(argmax)}"
+            launch("max_pool", operation, dx.dtype, (blocks_for(dx.size),), BLOCK, *arrays, pool_numbers(pool))
         return dx
 
-    @names_memory
     def conv_relu_pool_forward(
-        self, x: Array, w: Array, b: Array, stride: Pair, pad: Pair, window: Pair, pool_stride: Pair
+        self, x: Array, w: Array, b: Array, conv: ConvGeometry, pool: PoolGeometry
     ) -> tuple[Array, Array]:
         """Do 2 x 2 pooling in the convolution's own kernel, any other in a second one."""
-        f = w.shape[0]
-        if window != (2, 2) or pool_stride != (2, 2) or (unrolls_columns(f) and not capture.running):
-            activation = self.conv_forward(x, w, b, stride, pad)
-            return self._max_pool_forward(activation, window, pool_stride, with_relu=True)
-        geometry = _geometry(x.shape, w.shape[2:], stride, pad)
-        pooled = geometry[-2] // 2, geometry[-1] // 2
-        shape = (x.shape[0], f, *pooled)
-        out, argmax = cupy.empty(shape, x.dtype), cupy.empty(shape, "uint8")
+        check_planar("conv_relu_pool_forward", conv)
+        if pool.window != (2, 2) or pool.stride != (2, 2):
+            return self._max_pool_forward(self.conv_forward(x, w, b, conv), pool, with_relu=True)
+        out, argmax = cupy.empty(pool.out, x.dtype), cupy.empty(pool.out, "uint8")
         if out.size:
-            plan = plan_product(
-                f, x.shape[0] * pooled[0] * pooled[1] * 4, math.prod(w.shape[1:]), x.itemsize, splits=False
-            )
+            f, taps = conv.w[0], math.prod(conv.w[1:])
+            plan = plan_product(f, out.size // f * 4, taps, x.itemsize, splits=False)
             arrays = ready(x), ready(w), ready(b), out, argmax
-            _product("conv", "conv_relu_pool_forward", plan, *arrays, f, *pooled, *geometry)
+            _product("conv", "conv_relu_pool_forward", plan, *arrays, f, conv_numbers(conv), pool_numbers(pool))
         return out, argmax
 
-    @names_memory
     def conv_relu_pool_backward(
         self,
         dout: Array,
@@ -178,33 +136,28 @@ class GpuConvolution(Compositions):
         argmax: Array,
         x: Array,
         w: Array,
-        conv_shape: tuple[int, ...],
-        stride: Pair,
-        pad: Pair,
-        window: Pair,
-        pool_stride: Pair,
+        conv: ConvGeometry,
+        pool: PoolGeometry,
         input_grad: bool = True,
     ) -> tuple[Array | None, Array, Array]:
         """Gather the convolution's gradient through pooling and ReLU in one kernel, then go on with it."""
-        dact = self._max_pool_backward(dout, argmax, out, conv_shape, window, pool_stride)
-        return self.conv_backward(dact, x, w, stride, pad, input_grad)
+        check_planar("conv_relu_pool_backward", conv)
+        return self.conv_backward(self._max_pool_backward(dout, argmax, out, pool), x, w, conv, input_grad)
 
-    @names_memory
-    def affine_forward(self, x: Array, w: Array, b: Array, relu: bool = False) -> Array:
+    def affine_forward(self, x: Array, w: Array, b: Array, activation: str | None = None) -> Array:
         """Multiply tiles, the sum over D split where there are few of them."""
-        (n, d), m = x.shape, w.shape[1]
+        (n, d), m, code = x.shape, w.shape[1], activation_code("affine_forward", activation)
         out = cupy.empty((n, m), x.dtype)
         if out.size:
             x, w, b = ready(x), ready(w), ready(b)
             plan = plan_product(n, m, d, x.itemsize, splits=True)
             partial = _partial(plan, n, m, x)
-            _product("affine", "affine_forward", plan, x, w, b, out, partial, n, d, m, plan.chunk, int(relu))
+            _product("affine", "affine_forward", plan, x, w, b, out, partial, n, d, m, plan.chunk, code)
             if partial is not None:
-                rest = partial, b, out, plan.splits, n, m, int(relu)
+                rest = partial, b, out, plan.splits, n, m, code
                 launch("affine", "affine_forward_add", x.dtype, (blocks_for(out.size),), BLOCK, *rest)
         return out
 
-    @names_memory
     def affine_backward(
         self, dout: Array, x: Array, w: Array, input_grad: bool = True
     ) -> tuple[Array | None, Array, Array]:
@@ -233,14 +186,7 @@ class GpuConvolution(Compositions):
             launch("affine", "affine_gradient_add", out.dtype, (blocks_for(out.size),), BLOCK, *rest)
 
 
-def _geometry(x_shape: tuple[int, ...], field: Pair, stride: Pair, pad: Pair) -> tuple[int, ...]:
-    """Return the numbers of the kernels' GEOMETRY, the output's height and width last."""
-    n, c, h, w = x_shape
-    out = output_size(h, field[0], stride[0], pad[0]), output_size(w, field[1], stride[1], pad[1])
-    return n, c, h, w, *field, *stride, *pad, *out
-
-
-def _product(file: str, operation: str, plan: Plan, first: Array, *arguments: Array | int | None) -> None:
+def _product(file: str, operation: str, plan: Plan, first: Array, *arguments: Argument) -> None:
     launch(file, f"{operation}_{plan.tile.name}", first.dtype, (plan.tiles, plan.splits), BLOCK, first, *arguments)
 
 
@@ -248,12 +194,6 @@ def _partial(plan: Plan, rows: int, columns: int, like: Array) -> Array | None:
     return cupy.empty((plan.splits, rows, columns), like.dtype) if plan.splits > 1 else None
 
 
-def _wide_place(argmax: Array) -> str:
-    return "" if argmax.dtype == "uint8" else "_wide"
-
-
-def _column_pieces(out_shape: tuple[int, ...], taps: int, itemsize: int) -> list[slice]:
-    """Return slices of images whose columns fit into COLUMN_BYTES, at least one image each."""
-    n, _, out_h, out_w = out_shape
-    images = max(COLUMN_BYTES // max(taps * out_h * out_w * itemsize, 1), 1)
-    return [slice(first, first + images) for first in range(0, n, images)]
+def _places(argmax: Array) -> str:
+    """Return how an entry point is called that takes places of such a dtype."""
+    return "bytes" if argmax.dtype == "uint8" else "ints"

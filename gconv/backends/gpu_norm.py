@@ -6,10 +6,10 @@ import cupy
 import numpy as np
 
 from gconv._typing import Array
+from gconv.backends.activations import activate, activation_code
 from gconv.backends.compositions import Compositions
 from gconv.backends.cuda_module import launch
 from gconv.backends.gpu_conv import BLOCK, ready
-from gconv.backends.gpu_memory import names_memory
 from gconv.backends.gpu_plan import FEW_CLASSES, GATHER_BLOCKS, LARGE_PLANE, blocks_for, channel_parts
 
 __all__ = ["GpuNormalisation"]
@@ -18,36 +18,42 @@ __all__ = ["GpuNormalisation"]
 class GpuNormalisation(Compositions):
     """The part of GpuBackend whose work is sums over rows and channels."""
 
-    @names_memory
     def batchnorm_train(
-        self, x: Array, gamma: Array, beta: Array, eps: float, relu: bool = False
+        self, x: Array, gamma: Array, beta: Array, eps: float, activation: str | None = None
     ) -> tuple[Array, Array, Array]:
         """Merge Welford's moments of parts of each channel, then normalise: x is read twice, written once."""
+        activation_code("batchnorm_train", activation)
         x, (n, c, p) = ready(x), x.shape
         by_images, parts, chunk = channel_parts(n, c, p)
         moments = cupy.empty((parts, c, 3), x.dtype)
         mean, var = cupy.empty(c, x.dtype), cupy.empty(c, x.dtype)
         _channels("batchnorm", "batchnorm_moments", by_images, parts, x, moments, n, c, p, chunk)
         launch("batchnorm", "batchnorm_statistics", x.dtype, (blocks_for(c),), BLOCK, moments, mean, var, c, parts)
-        return self.batchnorm_test(x, gamma, beta, mean, var, eps, relu), mean, var
+        return self.batchnorm_test(x, gamma, beta, mean, var, eps, activation), mean, var
 
-    @names_memory
     def batchnorm_test(
-        self, x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps: float, relu: bool = False
+        self, x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps: float, activation: str | None = None
     ) -> Array:
         """Normalise value by value."""
         out = cupy.empty(x.shape, x.dtype)
         if out.size:
             arrays = (*(ready(a) for a in (x, gamma, beta, mean, var)), out)
             _planes("batchnorm", "batchnorm_forward", *arrays, *x.shape, float(eps))
-        return self._positive(out, relu)
+        return activate("batchnorm_test", cupy, out, activation)
 
-    @names_memory
     def batchnorm_backward(
-        self, dout: Array, x: Array, gamma: Array, mean: Array, var: Array, eps: float, out: Array | None = None
+        self,
+        dout: Array,
+        x: Array,
+        gamma: Array,
+        mean: Array,
+        var: Array,
+        eps: float,
+        activation: str | None = None,
+        out: Array | None = None,
     ) -> tuple[Array, Array, Array]:
         """Sum dout and dout * x_hat over parts of each channel, then gather them for every value."""
-        if out is not None:
+        if activation_code("batchnorm_backward", activation):
             dout = self.relu_backward(dout, out)
         dout, x, gamma, mean, var = (ready(a) for a in (dout, x, gamma, mean, var))
         dgamma, dbeta = _parameter_gradients("batchnorm", dout, x, mean, var, 0, eps)
@@ -56,7 +62,6 @@ class GpuNormalisation(Compositions):
         _planes("batchnorm", "batchnorm_input_gradient", *arrays, *x.shape, float(eps))
         return dx, dgamma, dbeta
 
-    @names_memory
     def groupnorm_forward(
         self, x: Array, gamma: Array, beta: Array, groups: int, eps: float
     ) -> tuple[Array, Array, Array]:
@@ -68,7 +73,6 @@ class GpuNormalisation(Compositions):
         launch("groupnorm", "groupnorm_forward", x.dtype, blocks, block, *arrays, n, c, p, groups, float(eps))
         return out, mean, var
 
-    @names_memory
     def groupnorm_backward(
         self, dout: Array, x: Array, gamma: Array, mean: Array, var: Array, groups: int, eps: float
     ) -> tuple[Array, Array, Array]:
@@ -82,17 +86,14 @@ class GpuNormalisation(Compositions):
         launch("groupnorm", "groupnorm_input_gradient", x.dtype, blocks, block, *arrays, n, c, p, groups, float(eps))
         return dx, dgamma, dbeta
 
-    @names_memory
     def softmax_loss(self, x: Array, y: Array) -> tuple[Array, Array]:
         """Give each sample a thread or a block; a label outside [0, C) makes the loss NaN."""
         return _loss("softmax_loss", x, y)
 
-    @names_memory
     def svm_loss(self, x: Array, y: Array) -> tuple[Array, Array]:
         """Give each sample a thread or a block; a label outside [0, C) makes the loss NaN."""
         return _loss("svm_loss", x, y)
 
-    @names_memory
     def dropout_forward(self, x: Array, keep: Array, p: float) -> tuple[Array, Array]:
         """Move one byte a value to the device, the mask is made there."""
         x, keep = ready(x), cupy.asarray(keep.view(np.uint8))

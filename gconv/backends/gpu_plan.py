@@ -1,4 +1,4 @@
-"""How a matrix product is cut into blocks on a GPU, and which of two ways a convolution goes.
+"""How a matrix product is cut into blocks on a GPU, and how many blocks other work gets.
 
 Everything here depends on shapes alone, so the same inputs give the same bits on every device.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 __all__ = [
-    "COLUMN_BYTES",
     "FEW_CLASSES",
     "GATHER_BLOCKS",
     "LARGE_PLANE",
@@ -18,12 +17,10 @@ __all__ = [
     "blocks_for",
     "channel_parts",
     "plan_product",
-    "unrolls_columns",
 ]
 
-# Workspace of a product whose sum is split over blocks, and of a piece of columns.
+# Workspace of a product whose sum is split over blocks.
 SPLIT_BYTES = 32 << 20
-COLUMN_BYTES = 64 << 20
 # Enough blocks for some four on each of the 132 multiprocessors of an H200.
 BUSY_BLOCKS = 512
 # A grid-stride loop's blocks of 256 threads: sixteen a multiprocessor, 2^20 threads at most.
@@ -41,7 +38,7 @@ class Tile(NamedTuple):
     depth: int
 
 
-WIDE, SQUARE, LARGE = Tile("wide", 32, 128, 16), Tile("square", 64, 64, 16), Tile("large", 128, 128, 8)
+STRIP, SQUARE, LARGE = Tile("strip", 32, 128, 16), Tile("square", 64, 64, 16), Tile("large", 128, 128, 8)
 
 
 class Plan(NamedTuple):
@@ -64,7 +61,7 @@ def plan_product(rows: int, columns: int, depth: int, itemsize: int, splits: boo
     a large tile pays only where it fills the device; 32 x 128 wastes no rows of a first layer's 32 filters.
     """
     if rows <= 32:
-        tile = WIDE
+        tile = STRIP
     elif rows > 64 and columns > 64 and _ceil(rows, 128) * _ceil(columns, 128) >= BUSY_BLOCKS // 4:
         tile = LARGE
     else:
@@ -77,16 +74,6 @@ def plan_product(rows: int, columns: int, depth: int, itemsize: int, splits: boo
         parts = min(BUSY_BLOCKS // (across * down), depth // (8 * tile.depth), room)
     chunk = _ceil(_ceil(max(depth, 1), max(parts, 1)), tile.depth) * tile.depth
     return Plan(tile, across * down, _ceil(max(depth, 1), chunk), chunk)
-
-
-def unrolls_columns(filters: int) -> bool:
-    """Return whether a convolution is made of unrolled columns and cuBLAS rather than as an implicit product.
-
-    Reasoned from counted bytes and FLOPs, not measured. A column value is written and read, 8 bytes in float32,
-    for 2 * filters FLOPs. At 12 FLOP a byte (an H200's 50 TFLOP/s and 4.3 TB/s) moving it costs as much as 96
-    FLOPs: under an eighth of the product from 384 filters on, which is what a library's product may gain.
-    """
-    return filters >= 384
 
 
 def blocks_for(size: int, threads: int = 256) -> int:

@@ -15,7 +15,6 @@ from gconv.backends.compositions import Compositions
 from gconv.backends.cuda_module import launch
 from gconv.backends.gpu_conv import BLOCK, ready
 from gconv.backends.gpu_graph import GraphRecorder
-from gconv.backends.gpu_memory import names_memory
 from gconv.backends.gpu_plan import GATHER_BLOCKS, blocks_for
 from gconv.backends.update_rules import UpdateRule
 
@@ -41,7 +40,6 @@ CONTROL = np.dtype(
 class GpuTraining(Compositions):
     """The part of GpuBackend that a training step needs around its layers."""
 
-    @names_memory
     def update(
         self,
         rule: UpdateRule,
@@ -64,7 +62,6 @@ class GpuTraining(Compositions):
             for tensors, chunks in _tensors(written[0], read[0], read[1], read[2:], written[1:]):
                 launch("optim", rule.kernel, ws[0].dtype, (min(chunks, GATHER_BLOCKS),), BLOCK, tensors, numbers)
 
-    @names_memory
     def l2_penalty(self, loss: Array, weights: Arrays, grads: Arrays, reg: float) -> Array:
         """Add reg * W to all gradients and sum the squares in one launch, and add them up in another."""
         dtype = weights[0].dtype
@@ -80,7 +77,6 @@ class GpuTraining(Compositions):
             loss, total = total, cupy.empty((), dtype)
         return loss
 
-    @names_memory
     def clip_gradients(self, grads: Arrays, max_norm: float) -> list[Array]:
         """Sum the squares of all gradients, then scale them: two launches for 16 arrays, and nothing is waited for."""
         read, outs = [ready(g) for g in grads], [cupy.empty(g.shape, g.dtype) for g in grads]
@@ -94,22 +90,18 @@ class GpuTraining(Compositions):
             launch("penalty", "clip", dtype, (blocks,), BLOCK, tensors, parts, parts.size, float(max_norm))
         return outs
 
-    @names_memory
     def gather_rows(self, x: Array, indices: Array) -> Array:
         """Copy rows in words of up to 8 bytes; an index outside gives zeros."""
         return _gather(x, cupy.asarray(indices, np.int64), None)
 
-    @names_memory
     def augment(self, x: Array, draws: Array, cutout: int) -> Array:
         """Cut, mirror and clear in one pass."""
         return _augment(x, cupy.asarray(draws, np.int32), None, cutout)
 
-    @names_memory
     def gather_step_rows(self, x: Array, table: Array, row: Array) -> Array:
         """Copy rows as ``gather_rows`` does."""
         return _gather(x, table, row)
 
-    @names_memory
     def augment_step(self, x: Array, table: Array, row: Array, cutout: int) -> Array:
         """Cut, mirror and clear in one pass."""
         return _augment(x, table, row, cutout)
@@ -123,7 +115,6 @@ class GpuTraining(Compositions):
         # The entry point has a REAL's name, and no REAL.
         launch("penalty", "next_step", np.dtype(np.float32), (1,), (1,), row)
 
-    @names_memory
     def assign(self, outs: Arrays, values: Arrays, stopped: Array) -> None:
         """Copy 16 arrays in one launch; what has no whole words of 4 bytes in one of its own."""
         with _contiguous(outs) as (written,):

@@ -6,26 +6,55 @@ Nothing here shares code with another backend, and nothing is clever: an index i
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from gconv._typing import Array, Pair
+from gconv._typing import Array, Sizes
+from gconv.backends.activations import activate, activation_code
 from gconv.backends.base import argmax_dtype
 from gconv.backends.compositions import Compositions
+from gconv.geometry import ConvGeometry, PoolGeometry
 
 __all__ = ["NaiveBackend"]
 
 
-def _padded(x: Array, pad: Pair) -> Array:
-    return np.pad(x, ((0, 0), (0, 0), (pad[0], pad[0]), (pad[1], pad[1])))
+def _padded(x: Array, pad: Sizes) -> Array:
+    return np.pad(x, ((0, 0), (0, 0), *((zeros, zeros) for zeros in pad)))
 
 
-def _out_size(size: int, field: int, stride: int, pad: int) -> int:
+def _unpadded(x: Array, pad: Sizes, sizes: Sizes) -> Array:
+    inside = (slice(zeros, zeros + size) for zeros, size in zip(pad, sizes, strict=True))
+    return x[(slice(None), slice(None), *inside)].copy()
+
+
+def _out_size(size: int, field: int, stride: int, pad: int, dilation: int) -> int:
     places = 0
-    while places * stride + field <= size + 2 * pad:
+    while places * stride + dilation * (field - 1) + 1 <= size + 2 * pad:
         places += 1
     return places
+
+
+def _places(g: ConvGeometry) -> Iterator[Sizes]:
+    """Yield the place of every output pixel, counted here once more."""
+    sizes = zip(g.x[2:], g.w[2:], g.stride, g.pad, g.dilation, strict=True)
+    return np.ndindex(*(_out_size(*numbers) for numbers in sizes))
+
+
+def _window(place: Sizes, field: Sizes, stride: Sizes, dilation: Sizes) -> tuple[slice, ...]:
+    """Return the pixels of a padded image that the window of an output pixel holds."""
+    starts = [y * step for y, step in zip(place, stride, strict=True)]
+    return tuple(
+        slice(start, start + apart * (taps - 1) + 1, apart)
+        for start, taps, apart in zip(starts, field, dilation, strict=True)
+    )
+
+
+def _group(filter_: int, g: ConvGeometry) -> slice:
+    """Return the channels that a filter meets."""
+    part, channels = filter_ // (g.w[0] // g.groups), g.w[1]
+    return slice(part * channels, (part + 1) * channels)
 
 
 class NaiveBackend(Compositions):
@@ -48,127 +77,110 @@ class NaiveBackend(Compositions):
     def warmup(self, dtype: str) -> None:
         """Do nothing: loops are not compiled."""
 
-    def im2col(self, x: Array, field: Pair, stride: Pair, pad: Pair) -> Array:
-        """Copy value by value."""
-        n, c, h, w = x.shape
-        out_h = _out_size(h, field[0], stride[0], pad[0])
-        out_w = _out_size(w, field[1], stride[1], pad[1])
-        padded = _padded(x, pad)
-        cols = np.zeros((c * field[0] * field[1], n * out_h * out_w), x.dtype)
-        column = 0
-        for i in range(n):
-            for y in range(out_h):
-                for xx in range(out_w):
-                    top, left = y * stride[0], xx * stride[1]
-                    cols[:, column] = padded[i, :, top : top + field[0], left : left + field[1]].ravel()
-                    column += 1
+    def im2col(self, x: Array, geometry: ConvGeometry) -> Array:
+        """Copy window by window."""
+        g, padded = geometry, _padded(x, geometry.pad)
+        columns = [(i, place) for i in range(g.x[0]) for place in _places(g)]
+        cols = np.zeros((g.x[1] * math.prod(g.w[2:]), len(columns)), x.dtype)
+        for column, (i, place) in enumerate(columns):
+            cols[:, column] = padded[(i, slice(None), *_window(place, g.w[2:], g.stride, g.dilation))].ravel()
         return cols
 
-    def col2im(self, cols: Array, x_shape: tuple[int, ...], field: Pair, stride: Pair, pad: Pair) -> Array:
+    def col2im(self, cols: Array, geometry: ConvGeometry) -> Array:
         """Add each column to the window it belongs to."""
-        n, c, h, w = x_shape
-        out_h = _out_size(h, field[0], stride[0], pad[0])
-        out_w = _out_size(w, field[1], stride[1], pad[1])
-        padded = _padded(np.zeros(x_shape, cols.dtype), pad)
+        g = geometry
+        padded = _padded(np.zeros(g.x, cols.dtype), g.pad)
         column = 0
-        for i in range(n):
-            for y in range(out_h):
-                for xx in range(out_w):
-                    top, left = y * stride[0], xx * stride[1]
-                    window = cols[:, column].reshape(c, field[0], field[1])
-                    padded[i, :, top : top + field[0], left : left + field[1]] += window
-                    column += 1
-        return padded[:, :, pad[0] : pad[0] + h, pad[1] : pad[1] + w].copy()
+        for i in range(g.x[0]):
+            for place in _places(g):
+                where = (i, slice(None), *_window(place, g.w[2:], g.stride, g.dilation))
+                padded[where] += cols[:, column].reshape(g.x[1], *g.w[2:])
+                column += 1
+        return _unpadded(padded, g.pad, g.x[2:])
 
-    def conv_forward(self, x: Array, w: Array, b: Array, stride: Pair, pad: Pair, relu: bool = False) -> Array:
+    def conv_forward(
+        self, x: Array, w: Array, b: Array, geometry: ConvGeometry, activation: str | None = None
+    ) -> Array:
         """Multiply each window with each filter and add up."""
-        n, _, h, width = x.shape
-        f, _, hh, ww = w.shape
-        out_h, out_w = _out_size(h, hh, stride[0], pad[0]), _out_size(width, ww, stride[1], pad[1])
-        padded = _padded(x, pad)
-        out = np.zeros((n, f, out_h, out_w), x.dtype)
-        for i in range(n):
-            for k in range(f):
-                for y in range(out_h):
-                    for xx in range(out_w):
-                        top, left = y * stride[0], xx * stride[1]
-                        window = padded[i, :, top : top + hh, left : left + ww]
-                        out[i, k, y, xx] = np.sum(window * w[k]) + b[k]
-        return self._positive(out, relu)
+        g, padded = geometry, _padded(x, geometry.pad)
+        out = np.zeros(g.out, x.dtype)
+        for i in range(g.x[0]):
+            for f in range(g.w[0]):
+                for place in _places(g):
+                    window = padded[(i, _group(f, g), *_window(place, g.w[2:], g.stride, g.dilation))]
+                    out[(i, f, *place)] = np.sum(window * w[f]) + b[f]
+        return activate("conv_forward", np, out, activation)
 
     def conv_backward(
-        self, dout: Array, x: Array, w: Array, stride: Pair, pad: Pair, input_grad: bool = True
+        self, dout: Array, x: Array, w: Array, geometry: ConvGeometry, input_grad: bool = True
     ) -> tuple[Array | None, Array, Array]:
         """Send each output gradient to its window, its filter and its bias."""
-        n, f, out_h, out_w = dout.shape
-        hh, ww = w.shape[2:]
-        padded = _padded(x, pad)
-        dpadded, dw, db = np.zeros_like(padded), np.zeros_like(w, order="C"), np.zeros(f, w.dtype)
-        for i in range(n):
-            for k in range(f):
-                for y in range(out_h):
-                    for xx in range(out_w):
-                        top, left = y * stride[0], xx * stride[1]
-                        gradient = dout[i, k, y, xx]
-                        dw[k] += gradient * padded[i, :, top : top + hh, left : left + ww]
-                        db[k] += gradient
-                        if input_grad:
-                            dpadded[i, :, top : top + hh, left : left + ww] += gradient * w[k]
-        if not input_grad:
-            return None, dw, db
-        return dpadded[:, :, pad[0] : pad[0] + x.shape[2], pad[1] : pad[1] + x.shape[3]].copy(), dw, db
+        g, padded = geometry, _padded(x, geometry.pad)
+        dpadded, dw, db = np.zeros_like(padded), np.zeros_like(w, order="C"), np.zeros(g.w[0], w.dtype)
+        for i in range(g.x[0]):
+            for f in range(g.w[0]):
+                for place in _places(g):
+                    where = (i, _group(f, g), *_window(place, g.w[2:], g.stride, g.dilation))
+                    gradient = dout[(i, f, *place)]
+                    dw[f] += gradient * padded[where]
+                    db[f] += gradient
+                    if input_grad:
+                        dpadded[where] += gradient * w[f]
+        return _unpadded(dpadded, g.pad, g.x[2:]) if input_grad else None, dw, db
 
-    def max_pool_forward(self, x: Array, window: Pair, stride: Pair) -> tuple[Array, Array]:
+    def max_pool_forward(self, x: Array, pool: PoolGeometry) -> tuple[Array, Array]:
         """Look at each window; NumPy's argmax takes the first maximum, and NaN as one."""
-        n, c, h, w = x.shape
-        out_h, out_w = _out_size(h, window[0], stride[0], 0), _out_size(w, window[1], stride[1], 0)
-        out = np.zeros((n, c, out_h, out_w), x.dtype)
-        argmax = np.zeros((n, c, out_h, out_w), argmax_dtype(window))
-        for i in range(n):
-            for k in range(c):
-                for y in range(out_h):
-                    for xx in range(out_w):
-                        top, left = y * stride[0], xx * stride[1]
-                        values = x[i, k, top : top + window[0], left : left + window[1]].ravel()
-                        place = int(np.argmax(values))
-                        out[i, k, y, xx], argmax[i, k, y, xx] = values[place], place
+        out, argmax = np.zeros(pool.out, x.dtype), np.zeros(pool.out, argmax_dtype(pool.window))
+        for i, c, *inner in np.ndindex(*pool.out):
+            place = tuple(inner)
+            values = x[(i, c, *_window(place, pool.window, pool.stride, (1,) * len(place)))].ravel()
+            first = int(np.argmax(values))
+            out[i, c][place], argmax[i, c][place] = values[first], first
         return out, argmax
 
-    def max_pool_backward(
-        self, dout: Array, argmax: Array, x_shape: tuple[int, ...], window: Pair, stride: Pair
-    ) -> Array:
+    def max_pool_backward(self, dout: Array, argmax: Array, pool: PoolGeometry) -> Array:
         """Send each gradient to the pixel that was the maximum."""
-        dx = np.zeros(x_shape, dout.dtype)
-        for (i, k, y, xx), place in np.ndenumerate(argmax):
-            row, column = divmod(int(place), window[1])
-            dx[i, k, y * stride[0] + row, xx * stride[1] + column] += dout[i, k, y, xx]
+        dx = np.zeros(pool.x, dout.dtype)
+        for (i, c, *place), first in np.ndenumerate(argmax):
+            inside = np.unravel_index(int(first), pool.window)
+            pixel = (y * step + row for y, step, row in zip(place, pool.stride, inside, strict=True))
+            dx[(i, c, *pixel)] += dout[(i, c, *place)]
         return dx
 
     def batchnorm_train(
-        self, x: Array, gamma: Array, beta: Array, eps: float, relu: bool = False
+        self, x: Array, gamma: Array, beta: Array, eps: float, activation: str | None = None
     ) -> tuple[Array, Array, Array]:
         """Normalise channel by channel."""
+        activation_code("batchnorm_train", activation)
         mean, var = np.zeros_like(gamma), np.zeros_like(gamma)
         for k in range(x.shape[1]):
             values = x[:, k].ravel()
             mean[k] = sum(values) / len(values)
             var[k] = sum((value - mean[k]) ** 2 for value in values) / len(values)
-        return self.batchnorm_test(x, gamma, beta, mean, var, eps, relu), mean, var
+        return self.batchnorm_test(x, gamma, beta, mean, var, eps, activation), mean, var
 
     def batchnorm_test(
-        self, x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps: float, relu: bool = False
+        self, x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps: float, activation: str | None = None
     ) -> Array:
         """Normalise value by value."""
         out = np.zeros(x.shape, x.dtype)
         for (i, k, p), value in np.ndenumerate(x):
             out[i, k, p] = gamma[k] * (value - mean[k]) / math.sqrt(var[k] + eps) + beta[k]
-        return self._positive(out, relu)
+        return activate("batchnorm_test", np, out, activation)
 
     def batchnorm_backward(
-        self, dout: Array, x: Array, gamma: Array, mean: Array, var: Array, eps: float, out: Array | None = None
+        self,
+        dout: Array,
+        x: Array,
+        gamma: Array,
+        mean: Array,
+        var: Array,
+        eps: float,
+        activation: str | None = None,
+        out: Array | None = None,
     ) -> tuple[Array, Array, Array]:
         """Sum, for each input of a channel, what every output of that channel owes to it."""
-        if out is not None:
+        if activation_code("batchnorm_backward", activation):
             dout = self.relu_backward(dout, out)
         dx, dgamma, dbeta = np.zeros(x.shape, x.dtype), np.zeros_like(gamma), np.zeros_like(gamma)
         for k in range(x.shape[1]):

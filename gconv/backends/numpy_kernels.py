@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from gconv._checks import output_size
-from gconv._typing import Array, Pair
+from gconv._typing import Array
+from gconv.geometry import ConvGeometry, PoolGeometry
 
 __all__ = ["col2im_add", "im2col_into", "max_pool_backward_add", "max_pool_forward_into"]
 
@@ -22,45 +22,39 @@ def _span(offset: int, stride: int, size: int, first: int, last: int) -> tuple[s
 
 
 def _windows(
-    x_shape: tuple[int, ...], field: Pair, stride: Pair, pad: Pair, y_begin: int, y_end: int
+    g: ConvGeometry, y_begin: int, y_end: int
 ) -> Iterator[tuple[int, int, tuple[slice, slice], tuple[slice, slice]]]:
-    out_w = output_size(x_shape[3], field[1], stride[1], pad[1])
-    for hh in range(field[0]):
-        out_rows, in_rows = _span(hh - pad[0], stride[0], x_shape[2], y_begin, y_end)
-        for ww in range(field[1]):
-            out_columns, in_columns = _span(ww - pad[1], stride[1], x_shape[3], 0, out_w)
+    for hh in range(g.w[2]):
+        out_rows, in_rows = _span(hh - g.pad[0], g.stride[0], g.x[2], y_begin, y_end)
+        for ww in range(g.w[3]):
+            out_columns, in_columns = _span(ww - g.pad[1], g.stride[1], g.x[3], 0, g.out[3])
             yield hh, ww, (out_rows, out_columns), (in_rows, in_columns)
 
 
-def _as_windows(
-    cols: Array, x_shape: tuple[int, ...], field: Pair, stride: Pair, pad: Pair, y_begin: int, y_end: int
-) -> Array:
-    # cols (C*HH*WW, N*rows*W') seen as (C, HH, WW, N, rows, W')
-    out_w = output_size(x_shape[3], field[1], stride[1], pad[1])
-    return cols.reshape(x_shape[1], *field, x_shape[0], y_end - y_begin, out_w)
+def _as_windows(cols: Array, images: int, g: ConvGeometry, y_begin: int, y_end: int) -> Array:
+    # cols (C*HH*WW, images*rows*W') seen as (C, HH, WW, images, rows, W')
+    return cols.reshape(g.x[1], *g.w[2:], images, y_end - y_begin, g.out[3])
 
 
-def im2col_into(x: Array, cols: Array, field: Pair, stride: Pair, pad: Pair, y_begin: int, y_end: int) -> None:
-    """Write the columns of x for the output rows [y_begin, y_end) to cols."""
-    windows = _as_windows(cols, x.shape, field, stride, pad, y_begin, y_end)
+def im2col_into(x: Array, cols: Array, geometry: ConvGeometry, y_begin: int, y_end: int) -> None:
+    """Write the columns of x, some of the geometry's images, for the output rows [y_begin, y_end) to cols."""
+    windows = _as_windows(cols, len(x), geometry, y_begin, y_end)
     windows[...] = 0
-    for hh, ww, (out_rows, out_columns), (in_rows, in_columns) in _windows(x.shape, field, stride, pad, y_begin, y_end):
+    for hh, ww, (out_rows, out_columns), (in_rows, in_columns) in _windows(geometry, y_begin, y_end):
         windows[:, hh, ww, :, out_rows, out_columns] = x[:, :, in_rows, in_columns].swapaxes(0, 1)
 
 
-def col2im_add(cols: Array, x: Array, field: Pair, stride: Pair, pad: Pair, y_begin: int, y_end: int) -> None:
-    """Add the columns of the output rows [y_begin, y_end) back into x."""
-    windows = _as_windows(cols, x.shape, field, stride, pad, y_begin, y_end)
-    for hh, ww, (out_rows, out_columns), (in_rows, in_columns) in _windows(x.shape, field, stride, pad, y_begin, y_end):
+def col2im_add(cols: Array, x: Array, geometry: ConvGeometry, y_begin: int, y_end: int) -> None:
+    """Add the columns of the output rows [y_begin, y_end) back into x, some of the geometry's images."""
+    windows = _as_windows(cols, len(x), geometry, y_begin, y_end)
+    for hh, ww, (out_rows, out_columns), (in_rows, in_columns) in _windows(geometry, y_begin, y_end):
         x[:, :, in_rows, in_columns] += windows[:, hh, ww, :, out_rows, out_columns].swapaxes(0, 1)
 
 
-def max_pool_forward_into(x: Array, out: Array, argmax: Array, window: Pair, stride: Pair) -> None:
+def max_pool_forward_into(x: Array, out: Array, argmax: Array, pool: PoolGeometry) -> None:
     """Write the maximum of each window to out and its place to argmax."""
-    h, w = out.shape[2:]
-    for place in range(window[0] * window[1]):
-        row, column = divmod(place, window[1])
-        values = x[:, :, row : row + stride[0] * h : stride[0], column : column + stride[1] * w : stride[1]]
+    for place, pixels in enumerate(_pixels(pool)):
+        values = x[pixels]
         if place == 0:
             out[...], argmax[...] = values, 0
             continue
@@ -69,10 +63,16 @@ def max_pool_forward_into(x: Array, out: Array, argmax: Array, window: Pair, str
         np.copyto(argmax, argmax.dtype.type(place), where=better)
 
 
-def max_pool_backward_add(dout: Array, argmax: Array, dx: Array, window: Pair, stride: Pair) -> None:
+def max_pool_backward_add(dout: Array, argmax: Array, dx: Array, pool: PoolGeometry) -> None:
     """Add each gradient in dout to the pixel of dx that its window's maximum came from."""
-    h, w = dout.shape[2:]
-    for place in range(window[0] * window[1]):
-        row, column = divmod(place, window[1])
-        target = dx[:, :, row : row + stride[0] * h : stride[0], column : column + stride[1] * w : stride[1]]
-        target += np.where(argmax == place, dout, dout.dtype.type(0))
+    for place, pixels in enumerate(_pixels(pool)):
+        dx[pixels] += np.where(argmax == place, dout, dout.dtype.type(0))
+
+
+def _pixels(pool: PoolGeometry) -> Iterator[tuple[slice, ...]]:
+    """Yield, for each place in the window, the pixels that all windows have there."""
+    (h, w), (step_y, step_x) = pool.out[2:], pool.stride
+    for row in range(pool.window[0]):
+        for column in range(pool.window[1]):
+            rows, columns = slice(row, row + step_y * h, step_y), slice(column, column + step_x * w, step_x)
+            yield slice(None), slice(None), rows, columns

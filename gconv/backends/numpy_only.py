@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import warnings
 from collections.abc import Iterator
@@ -9,12 +10,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gconv._checks import output_size
-from gconv._typing import Array, Pair
+from gconv._typing import Array
 from gconv.backends import numpy_kernels as kernels
+from gconv.backends.activations import activate
 from gconv.backends.base import argmax_dtype
 from gconv.backends.compositions import Compositions
 from gconv.backends.numpy_arrays import NumpyArrays
+from gconv.geometry import ConvGeometry, PoolGeometry, check_planar
 
 __all__ = ["NumpyBackend"]
 
@@ -78,47 +80,45 @@ class NumpyBackend(NumpyArrays, Compositions):
             stacklevel=2,
         )
 
-    def im2col(self, x: Array, field: Pair, stride: Pair, pad: Pair) -> Array:
+    def im2col(self, x: Array, geometry: ConvGeometry) -> Array:
         """Return all columns at once, 64-bit sizes throughout."""
-        n, c, h, w = x.shape
-        out_h = output_size(h, field[0], stride[0], pad[0])
-        out_w = output_size(w, field[1], stride[1], pad[1])
-        cols = np.empty((c * field[0] * field[1], n * out_h * out_w), x.dtype)
-        kernels.im2col_into(x, cols, field, stride, pad, 0, out_h)
+        check_planar("im2col", geometry)
+        n, _, out_h, out_w = geometry.out
+        cols = np.empty((math.prod(geometry.w[1:]), n * out_h * out_w), x.dtype)
+        kernels.im2col_into(x, cols, geometry, 0, out_h)
         return cols
 
-    def col2im(self, cols: Array, x_shape: tuple[int, ...], field: Pair, stride: Pair, pad: Pair) -> Array:
+    def col2im(self, cols: Array, geometry: ConvGeometry) -> Array:
         """Sum in the order (hh, ww), so the bits do not depend on the threads."""
-        x = np.zeros(x_shape, cols.dtype)
-        out_h = output_size(x_shape[2], field[0], stride[0], pad[0])
-        kernels.col2im_add(cols, x, field, stride, pad, 0, out_h)
+        check_planar("col2im", geometry)
+        x = np.zeros(geometry.x, cols.dtype)
+        kernels.col2im_add(cols, x, geometry, 0, geometry.out[2])
         return x
 
-    def conv_forward(self, x: Array, w: Array, b: Array, stride: Pair, pad: Pair, relu: bool = False) -> Array:
+    def conv_forward(
+        self, x: Array, w: Array, b: Array, geometry: ConvGeometry, activation: str | None = None
+    ) -> Array:
         """Return out = w @ columns + b, piece by piece."""
-        f, _, hh, ww = w.shape
-        n, c, h, width = x.shape
-        out_h, out_w = output_size(h, hh, stride[0], pad[0]), output_size(width, ww, stride[1], pad[1])
-        k, filters = c * hh * ww, w.reshape(f, c * hh * ww)
-        out = np.empty((n, f, out_h, out_w), x.dtype)
+        check_planar("conv_forward", geometry)
+        (n, f, out_h, out_w), k = geometry.out, math.prod(geometry.w[1:])
+        filters, out = w.reshape(f, k), np.empty(geometry.out, x.dtype)
         for piece in _pieces(n, out_h, max(k, f) * out_w * x.itemsize):
             images, rows = x[piece.first : piece.last], piece.bottom - piece.top
             cols = self._workspace.array("columns", k, len(images) * rows * out_w, x.dtype)
-            kernels.im2col_into(images, cols, (hh, ww), stride, pad, piece.top, piece.bottom)
+            kernels.im2col_into(images, cols, geometry, piece.top, piece.bottom)
             product = self._workspace.array("product", f, cols.shape[1], x.dtype)
             np.matmul(filters, cols, out=product)
             target = out[piece.first : piece.last, :, piece.top : piece.bottom]
             np.add(product.reshape(f, len(images), rows, out_w).transpose(1, 0, 2, 3), b[:, None, None], out=target)
-        return self._positive(out, relu)
+        return activate("conv_forward", np, out, activation)
 
     def conv_backward(
-        self, dout: Array, x: Array, w: Array, stride: Pair, pad: Pair, input_grad: bool = True
+        self, dout: Array, x: Array, w: Array, geometry: ConvGeometry, input_grad: bool = True
     ) -> tuple[Array | None, Array, Array]:
         """Return dw = dout @ columns^T and dx = col2im(w^T @ dout), piece by piece, columns made again."""
-        f, c, hh, ww = w.shape
-        n, _, out_h, out_w = dout.shape
-        k, filters = c * hh * ww, w.reshape(f, c * hh * ww)
-        dx = np.zeros(x.shape, x.dtype) if input_grad else None
+        check_planar("conv_backward", geometry)
+        (n, f, out_h, out_w), k = geometry.out, math.prod(geometry.w[1:])
+        filters, dx = w.reshape(f, k), np.zeros(x.shape, x.dtype) if input_grad else None
         dw, db = np.zeros((f, k), x.dtype), np.zeros(f, x.dtype)
         for piece in _pieces(n, out_h, max(k, f) * out_w * x.itemsize):
             images, rows = x[piece.first : piece.last], piece.bottom - piece.top
@@ -127,42 +127,37 @@ class NumpyBackend(NumpyArrays, Compositions):
             part = dout[piece.first : piece.last, :, piece.top : piece.bottom].transpose(1, 0, 2, 3)
             upstream.reshape(part.shape)[...] = part
             cols = self._workspace.array("columns", k, upstream.shape[1], x.dtype)
-            where = (hh, ww), stride, pad, piece.top, piece.bottom
-            kernels.im2col_into(images, cols, *where)
+            kernels.im2col_into(images, cols, geometry, piece.top, piece.bottom)
             dw += upstream @ cols.T
             db += upstream.sum(axis=1)
             if dx is not None:
                 np.matmul(filters.T, upstream, out=cols)
-                kernels.col2im_add(cols, dx[piece.first : piece.last], *where)
+                kernels.col2im_add(cols, dx[piece.first : piece.last], geometry, piece.top, piece.bottom)
         return dx, dw.reshape(w.shape), db
 
-    def max_pool_forward(self, x: Array, window: Pair, stride: Pair) -> tuple[Array, Array]:
+    def max_pool_forward(self, x: Array, pool: PoolGeometry) -> tuple[Array, Array]:
         """Scan each window once for the maximum and its place."""
-        n, c, h, w = x.shape
-        shape = (n, c, output_size(h, window[0], stride[0]), output_size(w, window[1], stride[1]))
-        out, argmax = np.empty(shape, x.dtype), np.empty(shape, argmax_dtype(window))
-        kernels.max_pool_forward_into(x, out, argmax, window, stride)
+        check_planar("max_pool_forward", pool)
+        out, argmax = np.empty(pool.out, x.dtype), np.empty(pool.out, argmax_dtype(pool.window))
+        kernels.max_pool_forward_into(x, out, argmax, pool)
         return out, argmax
 
-    def max_pool_backward(
-        self, dout: Array, argmax: Array, x_shape: tuple[int, ...], window: Pair, stride: Pair
-    ) -> Array:
+    def max_pool_backward(self, dout: Array, argmax: Array, pool: PoolGeometry) -> Array:
         """Send each gradient to the pixel that was the maximum."""
-        dx = np.zeros(x_shape, dout.dtype)
-        kernels.max_pool_backward_add(dout, argmax, dx, window, stride)
+        check_planar("max_pool_backward", pool)
+        dx = np.zeros(pool.x, dout.dtype)
+        kernels.max_pool_backward_add(dout, argmax, dx, pool)
         return dx
 
     def conv_relu_pool_forward(
-        self, x: Array, w: Array, b: Array, stride: Pair, pad: Pair, window: Pair, pool_stride: Pair
+        self, x: Array, w: Array, b: Array, conv: ConvGeometry, pool: PoolGeometry
     ) -> tuple[Array, Array]:
         """Compose on a few images at a time, so that the activation never leaves the cache."""
-        n, f = len(x), len(w)
-        conv_h = output_size(x.shape[2], w.shape[2], stride[0], pad[0])
-        conv_w = output_size(x.shape[3], w.shape[3], stride[1], pad[1])
-        shape = (n, f, output_size(conv_h, window[0], pool_stride[0]), output_size(conv_w, window[1], pool_stride[1]))
-        out, argmax = np.empty(shape, x.dtype), np.empty(shape, argmax_dtype(window))
-        for images in _blocks(n, f * conv_h * conv_w * x.itemsize):
-            composed = super().conv_relu_pool_forward(x[images], w, b, stride, pad, window, pool_stride)
+        check_planar("conv_relu_pool_forward", conv)
+        out, argmax = np.empty(pool.out, x.dtype), np.empty(pool.out, argmax_dtype(pool.window))
+        for images in _blocks(len(x), math.prod(conv.out[1:]) * x.itemsize):
+            n = len(x[images])
+            composed = super().conv_relu_pool_forward(x[images], w, b, conv.of_images(n), pool.of_images(n))
             out[images], argmax[images] = composed
         return out, argmax
 
@@ -173,21 +168,17 @@ class NumpyBackend(NumpyArrays, Compositions):
         argmax: Array,
         x: Array,
         w: Array,
-        conv_shape: tuple[int, ...],
-        stride: Pair,
-        pad: Pair,
-        window: Pair,
-        pool_stride: Pair,
+        conv: ConvGeometry,
+        pool: PoolGeometry,
         input_grad: bool = True,
     ) -> tuple[Array | None, Array, Array]:
         """Compose on a few images at a time, adding up the gradients of the filters in their order."""
-        n, f, conv_h, conv_w = conv_shape
+        check_planar("conv_relu_pool_backward", conv)
         dx = np.empty(x.shape, x.dtype) if input_grad else None
-        dw, db = np.zeros(w.shape, w.dtype), np.zeros(f, w.dtype)
-        for images in _blocks(n, f * conv_h * conv_w * x.itemsize):
-            block_shape = (len(dout[images]), f, conv_h, conv_w)
-            arrays = dout[images], out[images], argmax[images], x[images], w, block_shape
-            block = super().conv_relu_pool_backward(*arrays, stride, pad, window, pool_stride, input_grad)
+        dw, db = np.zeros(w.shape, w.dtype), np.zeros(len(w), w.dtype)
+        for images in _blocks(len(x), math.prod(conv.out[1:]) * x.itemsize):
+            n, arrays = len(x[images]), (dout[images], out[images], argmax[images], x[images], w)
+            block = super().conv_relu_pool_backward(*arrays, conv.of_images(n), pool.of_images(n), input_grad)
             if dx is not None:
                 dx[images] = block[0]
             dw += block[1]

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from gconv._arguments import backend_of
-from gconv._checks import output_size, positive_int, real_number
+from gconv._checks import positive_int, real_number
 from gconv._typing import Array
 from gconv.classifiers.parameters import Weights, add_l2, float_dtype
 from gconv.classifiers.state_dict import WEIGHT_AND_BIAS, StateDict
+from gconv.geometry import output_size
 from gconv.layer_utils import (
     affine_relu_backward,
     affine_relu_forward,

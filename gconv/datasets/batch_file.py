@@ -1,7 +1,7 @@
 """Reading CIFAR-10's batch files, which are pickles, without unpickling: their tokens are read, and nothing is called.
 
 A pickle is a program. Of its instructions only those are followed here that put dictionaries, lists, tuples, strings,
-numbers and arrays of bytes together; any other one, and any name but the three that such an array is written with,
+numbers and arrays of bytes together; any other one, and any name but the four that such an array is written with,
 ends the reading with an error.
 """
 

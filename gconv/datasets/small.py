@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from gconv._checks import positive_int, real_number
+from gconv._checks import integer, positive_int, real_number
 from gconv._typing import Array
 
 __all__ = ["get_digits_data", "make_synthetic_data"]
@@ -55,8 +55,8 @@ def get_digits_data(
         ) from error
     digits = load_digits()
     images, labels = digits.images[:, None] / 16, digits.target.astype(np.int64)
-    held_out = positive_int("get_digits_data", "num_validation", num_validation, 0)
-    held_out += positive_int("get_digits_data", "num_test", num_test, 0)
+    held_out = integer("get_digits_data", "num_validation", num_validation, 0)
+    held_out += integer("get_digits_data", "num_test", num_test, 0)
     if held_out >= len(images):
         raise ValueError(f"get_digits_data: num_validation + num_test must be below {len(images)}; got {held_out}")
     order = np.random.default_rng(seed).permutation(len(images))
@@ -114,7 +114,7 @@ def make_synthetic_data(
     spread = real_number(func, "noise", noise, 0)
     data = {}
     for part, count in (("train", num_train), ("val", num_val), ("test", num_test)):
-        labels = rng.integers(num_classes, size=positive_int(func, f"num_{part}", count, 0))
+        labels = rng.integers(num_classes, size=integer(func, f"num_{part}", count, 0))
         samples = prototypes[labels] + spread * rng.standard_normal((count, *input_dim))
         data[f"X_{part}"], data[f"y_{part}"] = samples.astype(dtype), labels
     return data

@@ -43,15 +43,15 @@ def affine_forward(x: Array, w: Array, b: Array) -> tuple[Array, tuple[Any, ...]
     >>> out.shape
     (2, 5)
     """
-    return affine_activation("affine_forward", x, w, b, relu=False), (x, w, b)
+    return affine_activation("affine_forward", x, w, b), (x, w, b)
 
 
-def affine_activation(func: str, x: Array, w: Array, b: Array, relu: bool) -> Array:
-    """Return x w + b, or its positive part, after the checks; ``func`` is named in errors."""
+def affine_activation(func: str, x: Array, w: Array, b: Array, activation: str | None = None) -> Array:
+    """Return x w + b, with an activation if one is named, after the checks; ``func`` is named in errors."""
     backend, x, w, b = prepare(func, x=x, w=w, b=b)
     _check_affine(func, x, w)
     check_shape(func, "b", b, (w.shape[1],), f"to match w {tuple(w.shape)}")
-    return backend.affine_forward(x.reshape(x.shape[0], w.shape[0]), w, b, relu)
+    return backend.affine_forward(x.reshape(x.shape[0], w.shape[0]), w, b, activation)
 
 
 @names_memory_errors

@@ -19,7 +19,7 @@ __all__ = [
 
 
 class BatchnormCache(NamedTuple):
-    """What a backward pass needs: mean and var are the ones that were used, (C,), out what a ReLU returned, if any."""
+    """What a backward pass needs: mean and var are the ones that were used, (C,), out what an activation returned."""
 
     x: Array
     gamma: Array
@@ -27,6 +27,7 @@ class BatchnormCache(NamedTuple):
     var: Array
     eps: float
     mode: str
+    activation: str | None = None
     out: Array | None = None
 
 
@@ -165,9 +166,9 @@ _AXES = {"batchnorm_forward": "(N, D)", "spatial_batchnorm_forward": "(N, C, H, 
 
 
 def batchnorm_activation(
-    func: str, x: Array, gamma: Array, beta: Array, bn_param: dict[str, Any], relu: bool = False
+    func: str, x: Array, gamma: Array, beta: Array, bn_param: dict[str, Any], activation: str | None = None
 ) -> tuple[Array, BatchnormCache]:
-    """Return the result of ``func``, one of this module's, or its positive part, and what its gradient needs."""
+    """Return what ``func``, one of this module's, returns, with an activation after it if one is named."""
     backend, xs, gammas, betas = prepare(func, x=x, gamma=gamma, beta=beta)
     check_ndim(func, "x", xs, _AXES[func].count(",") + 1, _AXES[func])
     channels = (xs.shape[1],)
@@ -187,14 +188,14 @@ def batchnorm_activation(
     flat = xs.reshape(xs.shape[0], xs.shape[1], -1 if xs.size else 0)  # (N, C, P)
     if mode == "test" or not xs.size:
         mean, var = running
-        out = backend.batchnorm_test(flat, gammas, betas, mean, var, eps, relu)
+        out = backend.batchnorm_test(flat, gammas, betas, mean, var, eps, activation)
     else:
-        out, mean, var = backend.batchnorm_train(flat, gammas, betas, eps, relu)
+        out, mean, var = backend.batchnorm_train(flat, gammas, betas, eps, activation)
         running = [momentum * old + (1 - momentum) * new for old, new in zip(running, (mean, var), strict=True)]
     if mode == "train":
         bn_param["running_mean"], bn_param["running_var"] = running
     out = out.reshape(xs.shape)
-    return out, BatchnormCache(x, gamma, mean, var, eps, mode, out if relu else None)
+    return out, BatchnormCache(x, gamma, mean, var, eps, mode, activation, None if activation is None else out)
 
 
 def _backward_arguments(func: str, dout: Array, cache: BatchnormCache) -> tuple[Any, ...]:
@@ -211,7 +212,7 @@ def _backward(func: str, dout: Array, cache: BatchnormCache) -> tuple[Array, Arr
     dout, x = (a.reshape(shape[0], shape[1], -1 if x.size else 0) for a in (dout, x))
     if cache.mode == "train" and x.size:
         out = cache.out if cache.out is None else cache.out.reshape(x.shape)
-        dx, dgamma, dbeta = backend.batchnorm_backward(dout, x, gamma, mean, var, cache.eps, out)
+        dx, dgamma, dbeta = backend.batchnorm_backward(dout, x, gamma, mean, var, cache.eps, cache.activation, out)
     else:  # mean and variance are constants
         inv_std = 1 / backend.xp.sqrt(var + cache.eps)
         dx = dout * (gamma * inv_std)[:, None]

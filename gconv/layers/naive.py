@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from gconv._arguments import prepare as prepare_any
-from gconv._checks import check_shape, conv_shape, pool_shape
+from gconv._checks import check_shape
 from gconv._memory import names_memory_errors
 from gconv._typing import Array
 from gconv.backends.naive import NaiveBackend
+from gconv.geometry import conv_param_geometry, pool_param_geometry
 
 __all__ = ["conv_backward_naive", "conv_forward_naive", "max_pool_backward_naive", "max_pool_forward_naive"]
 
@@ -53,8 +54,8 @@ def conv_forward_naive(x: Array, w: Array, b: Array, conv_param: dict[str, Any])
     """
     func = "conv_forward_naive"
     _, xs, ws, bs = prepare(func, x=x, w=w, b=b)
-    shape = conv_shape(func, xs, ws, conv_param, bs)
-    return _loops.conv_forward(xs, ws, bs, shape.stride, shape.pad), (x, w, b, conv_param)
+    geometry = conv_param_geometry(func, xs, ws, conv_param, bs)
+    return _loops.conv_forward(xs, ws, bs, geometry), (x, w, b, conv_param)
 
 
 @names_memory_errors
@@ -76,9 +77,9 @@ def conv_backward_naive(dout: Array, cache: tuple[Any, ...]) -> tuple[Array, Arr
     x, w, _, conv_param = cache
     func = "conv_backward_naive"
     _, dout, x, w = prepare(func, dout=dout, x=x, w=w)
-    shape = conv_shape(func, x, w, conv_param)
-    check_shape(func, "dout", dout, shape.out, "of the output")
-    dx, dw, db = _loops.conv_backward(dout, x, w, shape.stride, shape.pad)
+    geometry = conv_param_geometry(func, x, w, conv_param)
+    check_shape(func, "dout", dout, geometry.out, "of the output")
+    dx, dw, db = _loops.conv_backward(dout, x, w, geometry)
     return dx, dw, db
 
 
@@ -103,8 +104,8 @@ def max_pool_forward_naive(x: Array, pool_param: dict[str, Any]) -> tuple[Array,
     """
     func = "max_pool_forward_naive"
     _, xs = prepare(func, x=x)
-    shape = pool_shape(func, xs.shape, pool_param)
-    return _loops.max_pool_forward(xs, shape.window, shape.stride)[0], (x, pool_param)
+    pool = pool_param_geometry(func, xs.shape, pool_param)
+    return _loops.max_pool_forward(xs, pool)[0], (x, pool_param)
 
 
 @names_memory_errors
@@ -124,7 +125,7 @@ def max_pool_backward_naive(dout: Array, cache: tuple[Any, ...]) -> Array:
     x, pool_param = cache
     func = "max_pool_backward_naive"
     _, dout, x = prepare(func, dout=dout, x=x)
-    shape = pool_shape(func, x.shape, pool_param)
-    check_shape(func, "dout", dout, shape.out, "of the output")
-    _, argmax = _loops.max_pool_forward(x, shape.window, shape.stride)
-    return _loops.max_pool_backward(dout, argmax, shape.x, shape.window, shape.stride)
+    pool = pool_param_geometry(func, x.shape, pool_param)
+    check_shape(func, "dout", dout, pool.out, "of the output")
+    _, argmax = _loops.max_pool_forward(x, pool)
+    return _loops.max_pool_backward(dout, argmax, pool)

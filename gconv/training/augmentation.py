@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gconv._checks import positive_int
+from gconv._checks import integer
 from gconv._typing import Array
 
 __all__ = ["Augment"]
@@ -51,8 +51,8 @@ class Augment:
     def __post_init__(self) -> None:
         if not isinstance(self.flip, bool):
             raise TypeError(f"Augment: flip must be True or False; got {self.flip!r}")
-        positive_int("Augment", "crop", self.crop, 0)
-        positive_int("Augment", "cutout", self.cutout, 0)
+        integer("Augment", "crop", self.crop, 0)
+        integer("Augment", "cutout", self.cutout, 0)
 
     def draw(self, rng: np.random.Generator | None, n: int, height: int, width: int) -> Array:
         """Draw the changes of ``n`` images, int32 (n, 5): top, left, mirrored, cutout's top and left.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from gconv._checks import one_of, positive_int, real_number
+from gconv._checks import integer, one_of, positive_int, real_number
 from gconv.training.augmentation import Augment
 from gconv.training.optimizer import check_optim
 
@@ -46,7 +46,7 @@ class Settings:
         self.optim_config = dict(self.optim_config or {})
         self.lr_decay = real_number("Solver", "lr_decay", self.lr_decay, 0)
         self.batch_size = positive_int("Solver", "batch_size", self.batch_size)
-        self.num_epochs = positive_int("Solver", "num_epochs", self.num_epochs, minimum=0)
+        self.num_epochs = integer("Solver", "num_epochs", self.num_epochs, 0)
         self.print_every = positive_int("Solver", "print_every", self.print_every)
         for name in ("num_train_samples", "num_val_samples", "eval_every"):
             if getattr(self, name) is not None:

@@ -64,45 +64,55 @@ cdef index_t* places_target(index_t[:, :, :, ::1] a) noexcept nogil:
     return &a[0, 0, 0, 0] if a.shape[0] and a.shape[1] and a.shape[2] and a.shape[3] else NULL
 
 
-cdef Correlation correlation_of(shape, field, stride, pad) except *:
+# Raises unless a window has exactly ``out`` places along an axis.
+cdef int check_axis(ptrdiff_t size, ptrdiff_t field, ptrdiff_t stride, ptrdiff_t pad, ptrdiff_t out) except -1:
+    if field < 1 or stride < 1 or pad < 0 or size < 0:
+        raise ValueError(f"field and stride must be positive, pad not negative; got {field}, {stride}, {pad}")
+    if size + 2 * pad < field:
+        raise ValueError(f"field must fit into the padded image; got field {field}, image {size}, pad {pad}")
+    if (size + 2 * pad - field) // stride != out - 1:
+        raise ValueError(f"the output must have {1 + (size + 2 * pad - field) // stride} places; got {out}")
+    return 0
+
+
+# A named tuple seen as a plain one, which is taken apart without an iterator.
+cdef inline tuple fields(geometry):
+    if not isinstance(geometry, tuple):
+        raise TypeError(f"geometry must be a named tuple of gconv.geometry; got {type(geometry).__name__}")
+    return <tuple>geometry
+
+
+# The numbers of a ConvGeometry, which is not trusted: it may have been made without its checks.
+cdef Correlation correlation_of(geometry) except *:
     cdef Correlation g
-    g.channels, g.height, g.width = shape[1], shape[2], shape[3]
-    g.field_height, g.field_width = field
+    x, w, out, stride, pad, dilation, groups = fields(geometry)
+    images, g.channels, g.height, g.width = x
+    filters, channels, g.field_height, g.field_width = w
     g.stride_y, g.stride_x = stride
     g.pad_y, g.pad_x = pad
-    if min(g.field_height, g.field_width, g.stride_y, g.stride_x) < 1 or min(g.pad_y, g.pad_x) < 0:
-        raise ValueError(f"field and stride must be positive, pad not negative; got {field}, {stride}, {pad}")
-    if g.height + 2 * g.pad_y < g.field_height or g.width + 2 * g.pad_x < g.field_width:
-        raise ValueError(f"field must fit into the padded image; got field {field}, image {tuple(shape)}, pad {pad}")
-    g.out_height = 1 + (g.height + 2 * g.pad_y - g.field_height) // g.stride_y
-    g.out_width = 1 + (g.width + 2 * g.pad_x - g.field_width) // g.stride_x
+    out_images, out_filters, g.out_height, g.out_width = out
+    if dilation != (1, 1) or groups != 1:
+        raise ValueError(f"dilation and groups must be 1; got {dilation}, {groups}")
+    if channels != g.channels or out_images != images or out_filters != filters:
+        raise ValueError(f"w and out must have shapes that match x {x}; got {w}, {out}")
+    check_axis(g.height, g.field_height, g.stride_y, g.pad_y, g.out_height)
+    check_axis(g.width, g.field_width, g.stride_x, g.pad_x, g.out_width)
     return g
 
 
-cdef Correlation convolution_of(x_shape, w_shape, out_shape, stride, pad) except *:
-    cdef Correlation g = correlation_of(x_shape, w_shape[2:], stride, pad)
-    check("w", w_shape, (w_shape[0], g.channels, *w_shape[2:]))
-    check("the output", out_shape, (x_shape[0], w_shape[0], g.out_height, g.out_width))
-    return g
-
-
-cdef Pool pool_of(shape, out_shape, window, stride) except *:
+# The numbers of a PoolGeometry, which is not trusted either.
+cdef Pool pool_of(pool) except *:
     cdef Pool g
-    g.height, g.width = shape[2], shape[3]
+    x, out, window, stride = fields(pool)
+    images, channels, g.height, g.width = x
+    out_images, out_channels, g.out_height, g.out_width = out
     g.pool_height, g.pool_width = window
     g.stride_y, g.stride_x = stride
-    if min(g.pool_height, g.pool_width, g.stride_y, g.stride_x) < 1:
-        raise ValueError(f"window and stride must be positive; got {window}, {stride}")
-    if g.pool_height > g.height or g.pool_width > g.width:
-        raise ValueError(f"window must fit into the image; got window {window}, image {tuple(shape)}")
-    g.out_height = 1 + (g.height - g.pool_height) // g.stride_y
-    g.out_width = 1 + (g.width - g.pool_width) // g.stride_x
-    check("the pooled array", out_shape, (shape[0], shape[1], g.out_height, g.out_width))
+    if out_images != images or out_channels != channels:
+        raise ValueError(f"out must have a shape that matches x {x}; got {out}")
+    check_axis(g.height, g.pool_height, g.stride_y, 0, g.out_height)
+    check_axis(g.width, g.pool_width, g.stride_x, 0, g.out_width)
     return g
-
-
-cdef Pool pool_after(Correlation g, out_shape, window, stride) except *:
-    return pool_of((out_shape[0], out_shape[1], g.out_height, g.out_width), out_shape, window, stride)
 
 
 cdef done(bint worked):

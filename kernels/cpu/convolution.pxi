@@ -1,19 +1,19 @@
 # Wrappers of convolution and max pooling, and of both in one.
 
-def im2col(const floating[:, :, :, ::1] x not None, floating[:, ::1] cols not None, tuple field, tuple stride,
-           tuple pad, int threads):
+def im2col(const floating[:, :, :, ::1] x not None, floating[:, ::1] cols not None, geometry, int threads):
     """Write the columns of x (N, C, H, W) to cols (C*HH*WW, N*H'*W')."""
-    cdef Correlation g = correlation_of(shape4(x), field, stride, pad)
+    cdef Correlation g = correlation_of(geometry)
+    check("x", shape4(x), geometry.x)
     check("cols", (cols.shape[0], cols.shape[1]),
           (g.channels * g.field_height * g.field_width, x.shape[0] * g.out_height * g.out_width))
     with nogil:
         kernels_for(data4(x)).im2col(g, x.shape[0], data4(x), target2(cols), threads)
 
 
-def col2im(const floating[:, ::1] cols not None, floating[:, :, :, ::1] x not None, tuple field, tuple stride,
-           tuple pad, int threads):
+def col2im(const floating[:, ::1] cols not None, floating[:, :, :, ::1] x not None, geometry, int threads):
     """Write the sum of columns (C*HH*WW, N*H'*W') to x (N, C, H, W), the adjoint of im2col."""
-    cdef Correlation g = correlation_of(shape4[floating](x), field, stride, pad)
+    cdef Correlation g = correlation_of(geometry)
+    check("x", shape4[floating](x), geometry.x)
     check("cols", (cols.shape[0], cols.shape[1]),
           (g.channels * g.field_height * g.field_width, x.shape[0] * g.out_height * g.out_width))
     with nogil:
@@ -21,11 +21,14 @@ def col2im(const floating[:, ::1] cols not None, floating[:, :, :, ::1] x not No
 
 
 def conv_forward(const floating[:, :, :, ::1] x not None, const floating[:, :, :, ::1] w not None,
-                 const floating[::1] b not None, floating[:, :, :, ::1] out not None, tuple stride, tuple pad,
-                 bint relu, int threads):
+                 const floating[::1] b not None, floating[:, :, :, ::1] out not None, geometry, bint relu,
+                 int threads):
     """Write out (N, F, H', W') of x (N, C, H, W), w (F, C, HH, WW), b (F,), negative values cut with relu."""
-    cdef Correlation g = convolution_of(shape4(x), shape4(w), shape4[floating](out), stride, pad)
-    check("b", (b.shape[0],), (w.shape[0],))
+    cdef Correlation g = correlation_of(geometry)
+    check("x", shape4(x), geometry.x)
+    check("w", shape4(w), geometry.w)
+    check_length("b", b.shape[0], w.shape[0])
+    check("the output", shape4[floating](out), geometry.out)
     cdef bint worked = True
     if target4(out) != NULL:
         with nogil:
@@ -35,9 +38,12 @@ def conv_forward(const floating[:, :, :, ::1] x not None, const floating[:, :, :
 
 
 def conv_input_gradient(const floating[:, :, :, ::1] dout not None, const floating[:, :, :, ::1] w not None,
-                        floating[:, :, :, ::1] dx not None, tuple stride, tuple pad, int threads):
+                        floating[:, :, :, ::1] dx not None, geometry, int threads):
     """Write dx (N, C, H, W) of dout (N, F, H', W') and w (F, C, HH, WW)."""
-    cdef Correlation g = convolution_of(shape4[floating](dx), shape4(w), shape4(dout), stride, pad)
+    cdef Correlation g = correlation_of(geometry)
+    check("dout", shape4(dout), geometry.out)
+    check("w", shape4(w), geometry.w)
+    check("dx", shape4[floating](dx), geometry.x)
     cdef bint worked = True
     if target4(dx) != NULL:
         with nogil:
@@ -47,11 +53,13 @@ def conv_input_gradient(const floating[:, :, :, ::1] dout not None, const floati
 
 
 def conv_filter_gradient(const floating[:, :, :, ::1] dout not None, const floating[:, :, :, ::1] x not None,
-                         floating[:, :, :, ::1] dw not None, floating[::1] db not None, tuple stride, tuple pad,
-                         int threads):
+                         floating[:, :, :, ::1] dw not None, floating[::1] db not None, geometry, int threads):
     """Write dw (F, C, HH, WW) and db (F,) of dout (N, F, H', W') and x (N, C, H, W)."""
-    cdef Correlation g = convolution_of(shape4(x), shape4[floating](dw), shape4(dout), stride, pad)
-    check("db", (db.shape[0],), (dw.shape[0],))
+    cdef Correlation g = correlation_of(geometry)
+    check("dout", shape4(dout), geometry.out)
+    check("x", shape4(x), geometry.x)
+    check("dw", shape4[floating](dw), geometry.w)
+    check_length("db", db.shape[0], dw.shape[0])
     cdef bint worked = True
     if target1(db) != NULL:
         with nogil:
@@ -61,10 +69,12 @@ def conv_filter_gradient(const floating[:, :, :, ::1] dout not None, const float
 
 
 def max_pool_forward(const floating[:, :, :, ::1] x not None, floating[:, :, :, ::1] out not None,
-                     index_t[:, :, :, ::1] argmax not None, tuple window, tuple stride, int threads):
+                     index_t[:, :, :, ::1] argmax not None, pool, int threads):
     """Write the maximum of each window to out and its place, row * pool_width + column, to argmax."""
-    cdef Pool g = pool_of(shape4(x), shape4[floating](out), window, stride)
-    check("argmax", places4[index_t](argmax), shape4[floating](out))
+    cdef Pool g = pool_of(pool)
+    check("x", shape4(x), pool.x)
+    check("the pooled array", shape4[floating](out), pool.out)
+    check("argmax", places4[index_t](argmax), pool.out)
     cdef ptrdiff_t planes = x.shape[0] * x.shape[1]
     with nogil:
         if index_t is uint8_t:
@@ -74,13 +84,15 @@ def max_pool_forward(const floating[:, :, :, ::1] x not None, floating[:, :, :, 
 
 
 def max_pool_backward(const floating[:, :, :, ::1] dout not None, const floating[:, :, :, ::1] out,
-                      const index_t[:, :, :, ::1] argmax not None, floating[:, :, :, ::1] dx not None, tuple window,
-                      tuple stride, int threads):
+                      const index_t[:, :, :, ::1] argmax not None, floating[:, :, :, ::1] dx not None, pool,
+                      int threads):
     """Write dx, each gradient at the pixel of its maximum; with ``out``, only where that is positive."""
-    cdef Pool g = pool_of(shape4[floating](dx), shape4(dout), window, stride)
-    check("argmax", places4(argmax), shape4(dout))
+    cdef Pool g = pool_of(pool)
+    check("dout", shape4(dout), pool.out)
+    check("argmax", places4(argmax), pool.out)
+    check("dx", shape4[floating](dx), pool.x)
     if out is not None:
-        check("out", shape4(out), shape4(dout))
+        check("out", shape4(out), pool.out)
     cdef ptrdiff_t planes = dx.shape[0] * dx.shape[1]
     with nogil:
         if index_t is uint8_t:
@@ -95,15 +107,16 @@ def max_pool_backward(const floating[:, :, :, ::1] dout not None, const floating
 
 def conv_relu_pool_forward(const floating[:, :, :, ::1] x not None, const floating[:, :, :, ::1] w not None,
                            const floating[::1] b not None, floating[:, :, :, ::1] out not None,
-                           index_t[:, :, :, ::1] argmax not None, tuple stride, tuple pad, tuple window,
-                           tuple pool_stride, int threads):
+                           index_t[:, :, :, ::1] argmax not None, conv, pool, int threads):
     """Write out and argmax (N, F, H'', W'') of convolution, ReLU and max pooling."""
-    cdef Correlation g = correlation_of(shape4(x), (w.shape[2], w.shape[3]), stride, pad)
-    check("w", shape4(w), (w.shape[0], x.shape[1], w.shape[2], w.shape[3]))
-    check("b", (b.shape[0],), (w.shape[0],))
-    check("out", shape4[floating](out), (x.shape[0], w.shape[0], out.shape[2], out.shape[3]))
-    check("argmax", places4[index_t](argmax), shape4[floating](out))
-    cdef Pool p = pool_after(g, shape4[floating](out), window, pool_stride)
+    cdef Correlation g = correlation_of(conv)
+    cdef Pool p = pool_of(pool)
+    check("x", shape4(x), conv.x)
+    check("w", shape4(w), conv.w)
+    check_length("b", b.shape[0], w.shape[0])
+    check("the pooling's input", conv.out, pool.x)
+    check("out", shape4[floating](out), pool.out)
+    check("argmax", places4[index_t](argmax), pool.out)
     cdef ptrdiff_t n = x.shape[0], f = w.shape[0]
     cdef bint worked = True
     if target4(out) != NULL:
@@ -120,17 +133,18 @@ def conv_relu_pool_forward(const floating[:, :, :, ::1] x not None, const floati
 def conv_relu_pool_filter_gradient(
     const floating[:, :, :, ::1] dout not None, const floating[:, :, :, ::1] out not None,
     const index_t[:, :, :, ::1] argmax not None, const floating[:, :, :, ::1] x not None,
-    floating[:, :, :, ::1] dw not None, floating[::1] db not None, tuple stride, tuple pad, tuple window,
-    tuple pool_stride, int threads
+    floating[:, :, :, ::1] dw not None, floating[::1] db not None, conv, pool, int threads
 ) -> bool:
     """Write dw and db of conv_relu_pool_forward; return False, with nothing done, where the long way is better."""
-    cdef Correlation g = correlation_of(shape4(x), (dw.shape[2], dw.shape[3]), stride, pad)
-    check("dw", shape4[floating](dw), (dw.shape[0], x.shape[1], dw.shape[2], dw.shape[3]))
-    check("db", (db.shape[0],), (dw.shape[0],))
-    check("dout", shape4(dout), (x.shape[0], dw.shape[0], dout.shape[2], dout.shape[3]))
-    check("out", shape4(out), shape4(dout))
-    check("argmax", places4(argmax), shape4(dout))
-    cdef Pool p = pool_after(g, shape4(dout), window, pool_stride)
+    cdef Correlation g = correlation_of(conv)
+    cdef Pool p = pool_of(pool)
+    check("x", shape4(x), conv.x)
+    check("dw", shape4[floating](dw), conv.w)
+    check_length("db", db.shape[0], dw.shape[0])
+    check("the pooling's input", conv.out, pool.x)
+    check("dout", shape4(dout), pool.out)
+    check("out", shape4(out), pool.out)
+    check("argmax", places4(argmax), pool.out)
     cdef ptrdiff_t n = x.shape[0], f = dw.shape[0]
     if target4(dw) == NULL or not kernels_for(data4(dout)).has_pooled_filter_gradient(g, p, n, f):
         return False

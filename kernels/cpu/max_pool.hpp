@@ -137,7 +137,7 @@ GCONV_INLINE Vector<T> only_at(Integers<T> places, ptrdiff_t place, Vector<T> va
     return places == typename Simd<T>::Integer(place) ? value : Vector<T>{};
 }
 
-// Windows two or three wide and two apart: whole vectors, row by row of each window. Rows that no window before has
+// Windows of two or three columns, two apart: whole vectors, row by row of each window. Rows that no window before has
 // reached are written, others added to.
 template <typename T>
 void unpool_by_twos(PooledGradient<T> gradient, const uint8_t* places, const Pool& g, T* plane) {

@@ -61,7 +61,7 @@ void register_tile(ptrdiff_t depth, const T* rows, const ptrdiff_t* offsets, con
         }
 }
 
-// The tile for so many rows and vectors; wide tiles have TILE_ROWS / 2 rows or more.
+// The tile for so many rows and vectors; tiles that are not narrow have TILE_ROWS / 2 rows or more.
 template <typename T>
 Tile<T> tile_of(ptrdiff_t rows, ptrdiff_t vectors, bool narrow);
 

@@ -28,7 +28,7 @@ namespace GCONV_LEVEL {
 template <typename T>
 struct Simd;
 
-// Integer: a signed integer as wide as T, what a comparison gives. Unaligned: for loads and stores.
+// Integer: a signed integer of T's size, what a comparison gives. Unaligned: for loads and stores.
 #define GCONV_SIMD(T, I)                                                                                         \
     template <>                                                                                                  \
     struct Simd<T> {                                                                                             \

@@ -42,7 +42,7 @@ struct SamplesAndOnes {
         gemm<T>(RowMajor(x, n, d), ColumnMajor(w, m, m), AffineOutput{{partial, n, m}, out, b, n, m, with_relu != 0}, \
                 m, split_begin(chunk), split_end(chunk, d));                                                          \
     }
-AFFINE_FORWARD(affine_forward_wide, WideTile)
+AFFINE_FORWARD(affine_forward_strip, StripTile)
 AFFINE_FORWARD(affine_forward_square, SquareTile)
 AFFINE_FORWARD(affine_forward_large, LargeTile)
 
@@ -58,7 +58,7 @@ extern "C" __global__ void KERNEL(affine_forward_add)(const real* partial, const
         gemm<T>(RowMajor(dout, n, m), RowMajor(w, d, m), AffineOutput{{partial, n, d}, dx, nullptr, n, d, false}, d, \
                 split_begin(chunk), split_end(chunk, m));                                                            \
     }
-AFFINE_INPUT_GRADIENT(affine_input_gradient_wide, WideTile)
+AFFINE_INPUT_GRADIENT(affine_input_gradient_strip, StripTile)
 AFFINE_INPUT_GRADIENT(affine_input_gradient_square, SquareTile)
 AFFINE_INPUT_GRADIENT(affine_input_gradient_large, LargeTile)
 
@@ -70,7 +70,7 @@ AFFINE_INPUT_GRADIENT(affine_input_gradient_large, LargeTile)
                 AffineOutput{{partial, d + 1, m}, dw, nullptr, d + 1, m, false}, m, split_begin(chunk),             \
                 split_end(chunk, n));                                                                               \
     }
-AFFINE_WEIGHT_GRADIENT(affine_weight_gradient_wide, WideTile)
+AFFINE_WEIGHT_GRADIENT(affine_weight_gradient_strip, StripTile)
 AFFINE_WEIGHT_GRADIENT(affine_weight_gradient_square, SquareTile)
 AFFINE_WEIGHT_GRADIENT(affine_weight_gradient_large, LargeTile)
 

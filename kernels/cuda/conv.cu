@@ -4,7 +4,7 @@
 //   filter gradient  dw[f, k]   = sum over p of dout[f, p] col[k, p]          and a column of ones for db
 //   input gradient   dx[c, q]   = sum over (f, hh, ww) of w[f, c, hh, ww] dout[f, the p that tap (hh, ww) of q meets]
 #include "gemm.cuh"
-#include "conv_geometry.cuh"
+#include "geometry.cuh"
 
 // col[k, p] with pixels as columns and taps as depth.
 struct WindowPixels {
@@ -12,7 +12,7 @@ struct WindowPixels {
     typedef Point Step;
     static constexpr bool K_IS_FAST = false;
     const real* x;
-    Geometry g;
+    ConvGeometry g;
     __device__ static Point no_step() { return outside(); }
     __device__ Point place(index_t p) const { return window_of(g, p); }
     __device__ Point step(index_t k) const { return tap_of(g, k); }
@@ -26,7 +26,7 @@ struct WindowTaps {
     static constexpr bool K_IS_FAST = true;
     static constexpr index_t ONES = -1;  // an offset that no tap has
     const real* x;
-    Geometry g;
+    ConvGeometry g;
     __device__ static Point no_step() { return outside(); }
     __device__ Point place(index_t k) const { return k == g.taps() ? Point{0, 0, ONES} : tap_of(g, k); }
     __device__ Point step(index_t p) const { return window_of(g, p); }
@@ -69,14 +69,14 @@ struct ConvOutput {
 };
 
 // blockIdx.x: tiles of filters by pixels.
-#define CONV_FORWARD(name, T)                                                                                   \
-    extern "C" __global__ void __launch_bounds__(THREADS) KERNEL(name)(                                         \
-        const real* x, const real* filters, const real* b, real* out, index_t f, index_t with_relu, GEOMETRY) { \
-        const Geometry g{GEOMETRY_VALUES};                                                                      \
-        gemm<T>(RowMajor(filters, f, g.taps()), WindowPixels{x, g},                                             \
-                ConvOutput{out, b, f, out_h * out_w, g.pixels(), with_relu != 0}, g.pixels(), 0, g.taps());     \
+#define CONV_FORWARD(name, T)                                                                                    \
+    extern "C" __global__ void __launch_bounds__(THREADS)                                                        \
+        KERNEL(name)(const real* x, const real* filters, const real* b, real* out, index_t f, index_t with_relu, \
+                     const ConvGeometry g) {                                                                     \
+        gemm<T>(RowMajor(filters, f, g.taps()), WindowPixels{x, g},                                              \
+                ConvOutput{out, b, f, g.plane(), g.pixels(), with_relu != 0}, g.pixels(), 0, g.taps());          \
     }
-CONV_FORWARD(conv_forward_wide, WideTile)
+CONV_FORWARD(conv_forward_strip, StripTile)
 CONV_FORWARD(conv_forward_square, SquareTile)
 CONV_FORWARD(conv_forward_large, LargeTile)
 
@@ -99,14 +99,14 @@ struct FilterGradient {
 
 // blockIdx: x tiles of filters by taps, y splits of the pixels.
 #define CONV_FILTER_GRADIENT(name, T)                                                                              \
-    extern "C" __global__ void __launch_bounds__(THREADS) KERNEL(name)(                                            \
-        const real* dout, const real* x, real* dw, real* db, real* partial, index_t f, index_t chunk, GEOMETRY) {  \
-        const Geometry g{GEOMETRY_VALUES};                                                                         \
-        gemm<T>(Upstream(dout, f, out_h * out_w), WindowTaps{x, g},                                                \
+    extern "C" __global__ void __launch_bounds__(THREADS)                                                          \
+        KERNEL(name)(const real* dout, const real* x, real* dw, real* db, real* partial, index_t f, index_t chunk, \
+                     const ConvGeometry g) {                                                                       \
+        gemm<T>(Upstream(dout, f, g.plane()), WindowTaps{x, g},                                                    \
                 FilterGradient{{partial, f, g.taps() + 1}, dw, db, f, g.taps()}, g.taps() + 1, split_begin(chunk), \
                 split_end(chunk, g.pixels()));                                                                     \
     }
-CONV_FILTER_GRADIENT(conv_filter_gradient_wide, WideTile)
+CONV_FILTER_GRADIENT(conv_filter_gradient_strip, StripTile)
 CONV_FILTER_GRADIENT(conv_filter_gradient_square, SquareTile)
 CONV_FILTER_GRADIENT(conv_filter_gradient_large, LargeTile)
 
@@ -118,14 +118,14 @@ extern "C" __global__ void KERNEL(conv_filter_gradient_add)(const real* partial,
 // The input gradient, for one of the stride_y * stride_x classes of pixels: those with (row + pad_y) % stride_y =
 // class_y meet only the taps with hh % stride_y = class_y, so within a class every product counts.
 struct PixelClass {
-    Geometry g;
+    ConvGeometry g;
     index_t filters, class_y, class_x;
     index_t first_row, first_column;  // the first pixel of the class
     index_t rows, columns;            // how many it has
     index_t taps_y, taps_x;           // how many taps it meets
     index_t first_y, first_x;         // the output row and column that tap 0 of the first pixel meets
 
-    __device__ PixelClass(const Geometry& geometry, index_t f, index_t index) : g(geometry), filters(f) {
+    __device__ PixelClass(const ConvGeometry& geometry, index_t f, index_t index) : g(geometry), filters(f) {
         class_y = divide(index, g.stride_x, class_x);
         along(g.h, g.hh, g.stride_y, g.pad_y, class_y, first_row, rows, taps_y, first_y);
         along(g.w, g.ww, g.stride_x, g.pad_x, class_x, first_column, columns, taps_x, first_x);
@@ -198,16 +198,15 @@ struct InputGradient {
 
 // blockIdx: x tiles of channels by pixels of the class, of which the largest has `columns`; y classes.
 #define CONV_INPUT_GRADIENT(name, T)                                                                           \
-    extern "C" __global__ void __launch_bounds__(THREADS)                                                      \
-        KERNEL(name)(const real* dout, const real* filters, real* dx, index_t f, index_t columns, GEOMETRY) {  \
-        const Geometry g{GEOMETRY_VALUES};                                                                     \
-        for (index_t i = (index_t)blockIdx.y; i < stride_y * stride_x; i += (index_t)gridDim.y) {              \
+    extern "C" __global__ void __launch_bounds__(THREADS) KERNEL(name)(                                        \
+        const real* dout, const real* filters, real* dx, index_t f, index_t columns, const ConvGeometry g) {   \
+        for (index_t i = (index_t)blockIdx.y; i < g.stride_y * g.stride_x; i += (index_t)gridDim.y) {          \
             const PixelClass pixels(g, f, i);                                                                  \
             gemm<T>(FiltersOfClass(filters, pixels), UpstreamOfClass{dout, pixels}, InputGradient{dx, pixels}, \
                     columns, 0, pixels.depth());                                                               \
         }                                                                                                      \
     }
-CONV_INPUT_GRADIENT(conv_input_gradient_wide, WideTile)
+CONV_INPUT_GRADIENT(conv_input_gradient_strip, StripTile)
 CONV_INPUT_GRADIENT(conv_input_gradient_square, SquareTile)
 CONV_INPUT_GRADIENT(conv_input_gradient_large, LargeTile)
 
@@ -216,7 +215,7 @@ CONV_INPUT_GRADIENT(conv_input_gradient_large, LargeTile)
 // past the last belong to images past the last, which window_of knows.
 struct PooledPixels : WindowPixels {
     index_t pool_h, pool_w;
-    __device__ PooledPixels(const real* x_, const Geometry& geometry, index_t pool_h_, index_t pool_w_)
+    __device__ PooledPixels(const real* x_, const ConvGeometry& geometry, index_t pool_h_, index_t pool_w_)
         : WindowPixels{x_, geometry}, pool_h(pool_h_), pool_w(pool_w_) {}
     __device__ Point place(index_t q) const {
         index_t x, y;
@@ -250,12 +249,11 @@ struct PooledOutput {
 #define CONV_RELU_POOL_FORWARD(name, T)                                                                              \
     extern "C" __global__ void __launch_bounds__(THREADS)                                                            \
         KERNEL(name)(const real* x, const real* filters, const real* b, real* out, unsigned char* argmax, index_t f, \
-                     index_t pool_h, index_t pool_w, GEOMETRY) {                                                     \
-        const Geometry g{GEOMETRY_VALUES};                                                                           \
-        gemm<T>(RowMajor(filters, f, g.taps()), PooledPixels(x, g, pool_h, pool_w),                                  \
-                PooledOutput{out, argmax, b, f, pool_h * pool_w, n * pool_h * pool_w}, n * pool_h * pool_w * 4, 0,   \
-                g.taps());                                                                                           \
+                     const ConvGeometry g, const PoolGeometry pool) {                                                \
+        const index_t windows = g.n * pool.plane();                                                                  \
+        gemm<T>(RowMajor(filters, f, g.taps()), PooledPixels(x, g, pool.out_h, pool.out_w),                          \
+                PooledOutput{out, argmax, b, f, pool.plane(), windows}, windows * 4, 0, g.taps());                   \
     }
-CONV_RELU_POOL_FORWARD(conv_relu_pool_forward_wide, WideTile)
+CONV_RELU_POOL_FORWARD(conv_relu_pool_forward_strip, StripTile)
 CONV_RELU_POOL_FORWARD(conv_relu_pool_forward_square, SquareTile)
 CONV_RELU_POOL_FORWARD(conv_relu_pool_forward_large, LargeTile)

@@ -16,7 +16,7 @@ struct Tile {
     static constexpr int TM = BM / ROW_THREADS, TN = BN / COLUMN_THREADS;
     static_assert(TM % 4 == 0 && TN % 4 == 0, "a thread's share is made of 4 x 4 blocks");
 };
-typedef Tile<32, 128, 16> WideTile;
+typedef Tile<32, 128, 16> StripTile;
 typedef Tile<64, 64, 16> SquareTile;
 typedef Tile<128, 128, 8> LargeTile;
 
@@ -26,7 +26,9 @@ struct Panel {
     static constexpr int LOADS = WIDTH * BK / THREADS;
     // Threads that are neighbours read neighbours in memory: along k, or along the rows or columns.
     static constexpr int PLACES = Operand::K_IS_FAST ? LOADS : 1;
-    static constexpr int ROW = WIDTH + 4;  // 16-byte rows, without bank conflicts when written along k
+    // Rows of whole 16 bytes. A warp that writes along k meets each bank once where BK is 8, and twice where it is 16
+    // (bank 4 k + place); in float64 twice as often.
+    static constexpr int ROW = WIDTH + 4;
 
     struct Shared {
         alignas(16) real values[2][BK][ROW];

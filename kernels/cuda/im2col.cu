@@ -1,9 +1,8 @@
 // Columns of convolution windows, and their sum back into images.
-#include "conv_geometry.cuh"
+#include "geometry.cuh"
 
 // cols (C*HH*WW, N*H'*W') of x (N, C, H, W): rows (c, hh, ww), columns (n, y, x).
-extern "C" __global__ void KERNEL(im2col)(const real* x, real* cols, GEOMETRY) {
-    const Geometry g{GEOMETRY_VALUES};
+extern "C" __global__ void KERNEL(im2col)(const real* x, real* cols, const ConvGeometry g) {
     const index_t pixels = g.pixels();
     GRID_STRIDE(i, g.taps() * pixels) {
         index_t p;
@@ -13,8 +12,7 @@ extern "C" __global__ void KERNEL(im2col)(const real* x, real* cols, GEOMETRY) {
 }
 
 // x (N, C, H, W) from cols, the adjoint: every pixel gathers the taps that read it, in the order (hh, ww).
-extern "C" __global__ void KERNEL(col2im)(const real* cols, real* x, GEOMETRY) {
-    const Geometry g{GEOMETRY_VALUES};
+extern "C" __global__ void KERNEL(col2im)(const real* cols, real* x, const ConvGeometry g) {
     const index_t pixels = g.pixels();
     GRID_STRIDE(i, g.n * g.c * g.h * g.w) {
         index_t channel, row, column;

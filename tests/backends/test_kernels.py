@@ -12,14 +12,17 @@ from itertools import cycle, product
 import numpy as np
 import pytest
 from conftest import assert_close
+from oracles import conv, pool, windows
 from update_oracle import copies, draw_update, flattened, fresh, run_update, update_formula
 
 from gconv.backends.numpy_only import NumpyBackend
 from gconv.backends.update_rules import UPDATE_RULES
+from gconv.geometry import pool_geometry
 
 _kernels = pytest.importorskip("gconv.kernels.cpu._kernels", reason="the kernels were not compiled here")
 from gconv.backends.cpu import CpuBackend  # noqa: E402
 
+WINDOWS = windows((1, 1, 4, 4), (3, 3), 1, 1)
 EDGES = (1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33, 47, 48, 49)
 
 
@@ -76,48 +79,47 @@ def test_convolution(cpu, plain, level, rng, dtype, case):
         rng.standard_normal(filters),
     )
     x, w, b = (a.astype(dtype) for a in (x, w, b))
-    wide = [a.astype(np.float64) for a in (x, w, b)]
-    for relu in (False, True):
-        out = cpu.conv_forward(x, w, b, stride, pad, relu)
-        assert_close(out, plain.conv_forward(*wide, stride, pad, relu), w[0].size)
+    doubles, geometry = [a.astype(np.float64) for a in (x, w, b)], conv(x, w, stride, pad)
+    for activation in (None, "relu"):
+        out = cpu.conv_forward(x, w, b, geometry, activation)
+        assert_close(out, plain.conv_forward(*doubles, geometry, activation), w[0].size)
     dout = rng.standard_normal(out.shape).astype(dtype)
-    expected = plain.conv_backward(dout.astype(np.float64), *wide[:2], stride, pad)
+    expected = plain.conv_backward(dout.astype(np.float64), *doubles[:2], geometry)
     terms = w[:, 0].size, out[:, 0].size, out[:, 0].size
     for name, ours, theirs, count in zip(
-        ("dx", "dw", "db"), cpu.conv_backward(dout, x, w, stride, pad), expected, terms, strict=True
+        ("dx", "dw", "db"), cpu.conv_backward(dout, x, w, geometry), expected, terms, strict=True
     ):
         assert_close(ours, theirs, count, name)
 
 
 @pytest.mark.parametrize(
-    "pool", [((2, 2), (2, 2)), ((3, 3), (2, 2)), ((2, 3), (3, 1)), ((1, 2), (1, 2)), ((17, 17), (5, 5))]
+    "pooling", [((2, 2), (2, 2)), ((3, 3), (2, 2)), ((2, 3), (3, 1)), ((1, 2), (1, 2)), ((17, 17), (5, 5))]
 )
 @pytest.mark.parametrize(
     "case", [((3, 3, 20, 33), 5, 7), ((2, 1, 31, 18), 17, 3), ((1, 9, 19, 19), 4, 5), ((2, 18, 18, 24), 16, 3)]
 )
-def test_convolution_relu_and_pooling(cpu, plain, level, rng, dtype, case, pool):
+def test_convolution_relu_and_pooling(cpu, plain, level, rng, dtype, case, pooling):
     shape, filters, field = case
-    window, pool_stride = pool
     x, w, b = (
         rng.standard_normal(shape),
         rng.standard_normal((filters, shape[1], field, field)),
         rng.standard_normal(filters),
     )
     x, w, b = (a.astype(dtype) for a in (x, w, b))
-    where = (1, 1), (field // 2, field // 2)
-    out, argmax = cpu.conv_relu_pool_forward(x, w, b, *where, window, pool_stride)
-    activation = cpu.conv_forward(x, w, b, *where, relu=True)
-    composed, composed_argmax = cpu.max_pool_forward(activation, window, pool_stride)
+    geometry = conv(x, w, 1, field // 2)
+    pooled = pool_geometry("test", geometry.out, *pooling)
+    out, argmax = cpu.conv_relu_pool_forward(x, w, b, geometry, pooled)
+    activation = cpu.conv_forward(x, w, b, geometry, "relu")
+    composed, composed_argmax = cpu.max_pool_forward(activation, pooled)
     np.testing.assert_array_equal(out, composed)
     np.testing.assert_array_equal(argmax, composed_argmax)
     dout = rng.standard_normal(out.shape).astype(dtype)
     arrays = (dout, out, argmax, x, w)
-    wide = [a if a is argmax else a.astype(np.float64) for a in arrays]
-    sizes = activation.shape, *where, window, pool_stride
-    expected = plain.conv_relu_pool_backward(*wide, *sizes)
+    doubles = [a if a is argmax else a.astype(np.float64) for a in arrays]
+    expected = plain.conv_relu_pool_backward(*doubles, geometry, pooled)
     terms = w[:, 0].size, activation[:, 0].size, activation[:, 0].size
     for name, ours, theirs, count in zip(
-        ("dx", "dw", "db"), cpu.conv_relu_pool_backward(*arrays, *sizes), expected, terms, strict=True
+        ("dx", "dw", "db"), cpu.conv_relu_pool_backward(*arrays, geometry, pooled), expected, terms, strict=True
     ):
         assert_close(ours, theirs, count, name)
 
@@ -128,14 +130,14 @@ def test_convolution_relu_and_pooling(cpu, plain, level, rng, dtype, case, pool)
 def test_pooling(cpu, plain, level, rng, dtype, width, window, stride):
     x = rng.integers(5, size=(2, 3, 18, max(width, window[1]))).astype(dtype)
     x[0, 0, 3, 3], x[1, 1] = np.nan, -np.inf
-    out, argmax = cpu.max_pool_forward(x, window, stride)
-    expected, expected_argmax = plain.max_pool_forward(x, window, stride)
+    geometry = pool(x, window, stride)
+    out, argmax = cpu.max_pool_forward(x, geometry)
+    expected, expected_argmax = plain.max_pool_forward(x, geometry)
     np.testing.assert_array_equal(out, expected)
     np.testing.assert_array_equal(argmax, expected_argmax)
     dout = rng.integers(-9, 9, size=out.shape).astype(dtype)  # sums of whole numbers are exact
     np.testing.assert_array_equal(
-        cpu.max_pool_backward(dout, argmax, x.shape, window, stride),
-        plain.max_pool_backward(dout, argmax, x.shape, window, stride),
+        cpu.max_pool_backward(dout, argmax, geometry), plain.max_pool_backward(dout, argmax, geometry)
     )
 
 
@@ -144,56 +146,54 @@ def test_special_values_reach_the_pixels_whose_windows_hold_them(cpu, plain, lev
     x, w = rng.standard_normal((4, 16, 20, 20)).astype(dtype), rng.standard_normal((16, 16, 3, 3)).astype(dtype)
     w /= 1000
     x[0, 3, 7, 7], x[1, 0, 0, 19], x[2, 5, 10, 3] = np.nan, np.inf, np.finfo(dtype).max * 0.75
-    arrays = x, w, np.zeros(16, dtype)
+    arrays, geometry = (x, w, np.zeros(16, dtype)), conv(x, w, 1, 1)
     with np.errstate(over="ignore", invalid="ignore"):
-        expected = plain.conv_forward(*(a.astype(np.float64) for a in arrays), (1, 1), (1, 1))
-        out = cpu.conv_forward(*arrays, (1, 1), (1, 1))
+        expected = plain.conv_forward(*(a.astype(np.float64) for a in arrays), geometry)
+        out = cpu.conv_forward(*arrays, geometry)
     small = np.abs(expected) < 1e30
     np.testing.assert_array_equal(np.isnan(out), np.isnan(expected))
     assert_close(out[small], expected[small], 144)
     w[2, 4, 1, 1] = np.inf
     with np.errstate(over="ignore", invalid="ignore"):
-        expected = plain.conv_forward(x[3:], w, arrays[2], (1, 1), (1, 1))
-    np.testing.assert_array_equal(
-        np.isfinite(cpu.conv_forward(x[3:], w, arrays[2], (1, 1), (1, 1))), np.isfinite(expected)
-    )
+        expected = plain.conv_forward(x[3:], w, arrays[2], geometry.of_images(1))
+    out = cpu.conv_forward(x[3:], w, arrays[2], geometry.of_images(1))
+    np.testing.assert_array_equal(np.isfinite(out), np.isfinite(expected))
 
 
 @pytest.mark.parametrize("sizes", list(product((1, 7, 50, 129), (1, 16, 100, 257), (1, 9, 300, 1030)))[::3], ids=str)
 def test_matrix_products(cpu, level, rng, dtype, sizes):
     n, m, d = sizes
     x, w, b = (rng.standard_normal(s).astype(dtype) for s in ((n, d), (d, m), (m,)))
-    wide = [a.astype(np.float64) for a in (x, w, b)]
-    expected = wide[0] @ wide[1] + wide[2]
+    doubles = [a.astype(np.float64) for a in (x, w, b)]
+    expected = doubles[0] @ doubles[1] + doubles[2]
     assert_close(cpu.affine_forward(x, w, b), expected, d)
-    assert_close(cpu.affine_forward(x, w, b, relu=True), np.maximum(expected, 0), d)
+    assert_close(cpu.affine_forward(x, w, b, activation="relu"), np.maximum(expected, 0), d)
     dout = rng.standard_normal((n, m)).astype(dtype)
     dx, dw, _ = cpu.affine_backward(dout, x, w)
-    assert_close(dx, dout.astype(np.float64) @ wide[1].T, m)
-    assert_close(dw, wide[0].T @ dout.astype(np.float64), n)
+    assert_close(dx, dout.astype(np.float64) @ doubles[1].T, m)
+    assert_close(dw, doubles[0].T @ dout.astype(np.float64), n)
 
 
 @pytest.mark.parametrize("pixels", [16, 17, 31, 49, 130])
 def test_batch_normalisation(cpu, plain, level, rng, dtype, pixels):
     x, gamma, beta = rng.standard_normal((5, 3, pixels)) * 3 + 100, rng.standard_normal(3), rng.standard_normal(3)
     x, gamma, beta = (a.astype(dtype) for a in (x, gamma, beta))
-    wide = [a.astype(np.float64) for a in (x, gamma, beta)]
+    doubles = [a.astype(np.float64) for a in (x, gamma, beta)]
     rounding = 100 * 5 * pixels  # of values of 100, of which the mean is subtracted
-    for relu in (False, True):
-        out, mean, var = cpu.batchnorm_train(x, gamma, beta, 1e-5, relu)
-        expected = plain.batchnorm_train(*wide, 1e-5, relu)
+    for activation in (None, "relu"):
+        out, mean, var = cpu.batchnorm_train(x, gamma, beta, 1e-5, activation)
+        expected = plain.batchnorm_train(*doubles, 1e-5, activation)
         for ours, theirs in zip((out, mean, var), expected, strict=True):
             assert_close(ours, theirs, rounding)
         moments = [a.astype(np.float64) for a in (mean, var)]
         assert_close(
-            cpu.batchnorm_test(x, gamma, beta, mean, var, 1e-5, relu),
-            plain.batchnorm_test(*wide, *moments, 1e-5, relu),
+            cpu.batchnorm_test(x, gamma, beta, mean, var, 1e-5, activation),
+            plain.batchnorm_test(*doubles, *moments, 1e-5, activation),
             rounding,
         )
         dout = rng.standard_normal(x.shape).astype(dtype)
-        activation = out if relu else None
-        ours = cpu.batchnorm_backward(dout, x, gamma, mean, var, 1e-5, activation)
-        theirs = plain.batchnorm_backward(dout.astype(np.float64), *wide[:2], *moments, 1e-5, activation)
+        ours = cpu.batchnorm_backward(dout, x, gamma, mean, var, 1e-5, activation, out)
+        theirs = plain.batchnorm_backward(dout.astype(np.float64), *doubles[:2], *moments, 1e-5, activation, out)
         for one, other in zip(ours, theirs, strict=True):
             assert_close(one, other, rounding)
 
@@ -247,12 +247,13 @@ def everything(cpu, rng_seed, dtype):
     rng = np.random.default_rng(rng_seed)
     x, w, b = (rng.standard_normal(s).astype(dtype) for s in ((20, 16, 33, 31), (17, 16, 3, 3), (17,)))
     results = []
-    for stride in ((1, 1), (2, 2)):
-        out = cpu.conv_forward(x, w, b, stride, (1, 1))
-        results += [out, *cpu.conv_backward(out, x, w, stride, (1, 1))]
-    where = (1, 1), (1, 1), (2, 2), (2, 2)
-    out, argmax = cpu.conv_relu_pool_forward(x, w, b, *where)
-    results += [out, argmax, *cpu.conv_relu_pool_backward(out, out, argmax, x, w, (20, 17, 33, 31), *where)]
+    for stride in (2, 1):
+        geometry = conv(x, w, stride, 1)
+        out = cpu.conv_forward(x, w, b, geometry)
+        results += [out, *cpu.conv_backward(out, x, w, geometry)]
+    geometries = geometry, pool(out, 2, 2)
+    out, argmax = cpu.conv_relu_pool_forward(x, w, b, *geometries)
+    results += [out, argmax, *cpu.conv_relu_pool_backward(out, out, argmax, x, w, *geometries)]
     flat, weights, bias = (rng.standard_normal(s).astype(dtype) for s in ((70, 3000), (3000, 40), (40,)))
     scores = cpu.affine_forward(flat, weights, bias)
     results += [scores, *cpu.affine_backward(scores, flat, weights)]
@@ -326,43 +327,77 @@ class TestRefusals:
 
     def test_columns_of_another_shape(self):
         with pytest.raises(ValueError, match="cols must have shape"):
-            _kernels.im2col(np.zeros((1, 1, 4, 4)), np.zeros((9, 15)), (3, 3), (1, 1), (1, 1), 1)
+            _kernels.im2col(np.zeros((1, 1, 4, 4)), np.zeros((9, 15)), WINDOWS, 1)
         with pytest.raises(ValueError, match="cols must have shape"):
-            _kernels.col2im(np.zeros((9, 20)), np.zeros((1, 1, 4, 4)), (3, 3), (1, 1), (1, 1), 1)
+            _kernels.col2im(np.zeros((9, 20)), np.zeros((1, 1, 4, 4)), WINDOWS, 1)
+        with pytest.raises(ValueError, match="x must have shape"):
+            _kernels.im2col(np.zeros((1, 1, 4, 5)), np.zeros((9, 16)), WINDOWS, 1)
 
-    @pytest.mark.parametrize("bad", [{"stride": (0, 1)}, {"pad": (-1, 0)}, {"field": (7, 3)}])
-    def test_impossible_windows(self, bad):
-        given = {"field": (3, 3), "stride": (1, 1), "pad": (1, 1), **bad}
-        with pytest.raises(ValueError, match=r"must"):
-            _kernels.im2col(np.zeros((1, 1, 4, 4)), np.zeros((9, 16)), *given.values(), 1)
+    @pytest.mark.parametrize(
+        "bad",
+        [
+            {"stride": (0, 1)},
+            {"pad": (-1, 0)},
+            {"w": (1, 1, 7, 3)},
+            {"w": (1, 2, 3, 3)},
+            {"out": (1, 1, 5, 4)},
+            {"out": (2, 1, 4, 4)},
+            {"dilation": (1, 2)},
+            {"groups": 2},
+            {"x": (1, 1, 4)},
+        ],
+        ids=str,
+    )
+    def test_a_geometry_that_is_none(self, bad):
+        """Made by hand, without the checks of gconv.geometry."""
+        with pytest.raises(ValueError, match=r"must|unpack"):
+            _kernels.im2col(np.zeros((1, 1, 4, 4)), np.zeros((9, 16)), WINDOWS._replace(**bad), 1)
+        for none in (None, list(WINDOWS), WINDOWS[:3]):
+            with pytest.raises((TypeError, ValueError), match=r"must be a named tuple|unpack"):
+                _kernels.im2col(np.zeros((1, 1, 4, 4)), np.zeros((9, 16)), none, 1)
+
+    @pytest.mark.parametrize(
+        "bad", [{"stride": (2, 0)}, {"window": (5, 2)}, {"out": (1, 1, 2, 3)}, {"out": (1, 2, 2, 2)}]
+    )
+    def test_a_pooling_that_is_none(self, bad):
+        pooling = pool(np.zeros((1, 1, 4, 4)), 2, 2)._replace(**bad)
+        out = np.zeros(pooling.out)
+        with pytest.raises(ValueError, match="must"):
+            _kernels.max_pool_forward(np.zeros((1, 1, 4, 4)), out, out.astype(np.uint8), pooling, 1)
 
     def test_another_dtype_or_layout(self):
         x = np.zeros((1, 1, 4, 4))
         with pytest.raises((ValueError, TypeError)):
-            _kernels.im2col(x, np.zeros((9, 16), np.float32), (3, 3), (1, 1), (1, 1), 1)
+            _kernels.im2col(x, np.zeros((9, 16), np.float32), WINDOWS, 1)
         with pytest.raises(ValueError, match="contiguous"):
-            _kernels.im2col(x[:, :, :, ::-1], np.zeros((9, 16)), (3, 3), (1, 1), (1, 1), 1)
+            _kernels.im2col(x[:, :, :, ::-1], np.zeros((9, 16)), WINDOWS, 1)
 
     def test_a_convolution_of_other_shapes(self):
         x, w, out = np.zeros((2, 3, 5, 5)), np.zeros((4, 3, 3, 3)), np.zeros((2, 4, 5, 5))
-        where = (1, 1), (1, 1)
+        geometry = conv(x, w, 1, 1)
         for wrong in ({"w": np.zeros((4, 2, 3, 3))}, {"b": np.zeros(3)}, {"out": np.zeros((2, 4, 5, 6))}):
             arrays = {"x": x, "w": w, "b": np.zeros(4), "out": out, **wrong}
-            with pytest.raises(ValueError, match="must have shape"):
-                _kernels.conv_forward(*arrays.values(), *where, False, 1)
+            with pytest.raises(ValueError, match=r"must have (shape|length)"):
+                _kernels.conv_forward(*arrays.values(), geometry, False, 1)
         with pytest.raises(ValueError, match="must have shape"):
-            _kernels.conv_input_gradient(out, w, np.zeros((2, 3, 5, 6)), *where, 1)
-        with pytest.raises(ValueError, match="db must have shape"):
-            _kernels.conv_filter_gradient(out, x, w, np.zeros(5), *where, 1)
+            _kernels.conv_input_gradient(out, w, np.zeros((2, 3, 5, 6)), geometry, 1)
+        with pytest.raises(ValueError, match="db must have length"):
+            _kernels.conv_filter_gradient(out, x, w, np.zeros(5), geometry, 1)
 
     def test_a_pooled_array_of_another_shape(self):
-        places = np.zeros((1, 1, 2, 2), np.uint8)
+        x, out, places = np.zeros((1, 1, 4, 4)), np.zeros((1, 1, 2, 2)), np.zeros((1, 1, 2, 2), np.uint8)
+        pooling = pool(x, 2, 2)
         with pytest.raises(ValueError, match="pooled array must have shape"):
-            _kernels.max_pool_forward(np.zeros((1, 1, 4, 4)), np.zeros((1, 1, 2, 3)), places, (2, 2), (2, 2), 1)
-        with pytest.raises(ValueError, match="argmax must have shape"):
-            _kernels.max_pool_forward(
-                np.zeros((1, 1, 4, 4)), np.zeros((1, 1, 2, 2)), np.zeros((1, 1, 2, 1), np.uint8), (2, 2), (2, 2), 1
+            _kernels.max_pool_forward(x, np.zeros((1, 1, 2, 3)), places, pooling, 1)
+        with pytest.raises(ValueError, match="dx must have shape"):
+            _kernels.max_pool_backward(out, None, places, np.zeros((1, 1, 4, 3)), pooling, 1)
+        conv_of_another = conv(np.zeros((1, 1, 5, 4)), np.zeros((1, 1, 1, 1)))
+        with pytest.raises(ValueError, match="the pooling's input must have shape"):
+            _kernels.conv_relu_pool_forward(
+                np.zeros((1, 1, 5, 4)), np.zeros((1, 1, 1, 1)), np.zeros(1), out, places, conv_of_another, pooling, 1
             )
+        with pytest.raises(ValueError, match="argmax must have shape"):
+            _kernels.max_pool_forward(x, out, np.zeros((1, 1, 2, 1), np.uint8), pooling, 1)
 
     def test_products_and_vectors_of_other_lengths(self):
         a, b, out = np.zeros((3, 4)), np.zeros((4, 5)), np.zeros((3, 5))
@@ -402,12 +437,13 @@ class TestRefusals:
         def ones(*shape):
             return np.ones(shape, np.float32)
 
+        pooling = pool(ones(1, 1, 4, width), window, window)
         dx, places = ones(1, 1, 4, width), np.full((1, 1, 4 // window[0], width // window[1]), 200, np.uint8)
-        _kernels.max_pool_backward(ones(*places.shape), None, places, dx, window, window, 1)
+        _kernels.max_pool_backward(ones(*places.shape), None, places, dx, pooling, 1)
         assert not dx.any()
         dw, db = ones(1, 1, 3, 3), ones(1)
         arrays = ones(*places.shape), ones(*places.shape), places, ones(1, 1, 4, width), dw, db
-        assert _kernels.conv_relu_pool_filter_gradient(*arrays, (1, 1), (1, 1), window, window, 1)
+        assert _kernels.conv_relu_pool_filter_gradient(*arrays, conv(dx, dw, 1, 1), pooling, 1)
         assert not dw.any()
         assert not db.any()
 
@@ -419,10 +455,11 @@ def test_a_filter_that_is_not_finite_reaches_the_pixels_it_has_a_part_in_only(
 ):
     x, w = rng.standard_normal((2, 3, 9, 20)).astype(dtype), rng.standard_normal((4, 3, 3, 5)).astype(dtype)
     w[1, 2, 0, 4] = value
-    dout = cpu.conv_forward(x, np.ones_like(w), np.zeros(4, dtype), stride, (1, 2))
-    dx = cpu.conv_backward(dout, x, w, stride, (1, 2))[0]
+    geometry = conv(x, w, stride, (1, 2))
+    dout = cpu.conv_forward(x, np.ones_like(w), np.zeros(4, dtype), geometry)
+    dx = cpu.conv_backward(dout, x, w, geometry)[0]
     with np.errstate(invalid="ignore"):
-        expected = plain.conv_backward(*(a.astype(np.float64) for a in (dout, x, w)), stride, (1, 2))[0]
+        expected = plain.conv_backward(*(a.astype(np.float64) for a in (dout, x, w)), geometry)[0]
     assert 0 < np.isfinite(expected).sum() < expected.size
     np.testing.assert_array_equal(np.isnan(dx), np.isnan(expected))
     np.testing.assert_array_equal(np.isinf(dx), np.isinf(expected))

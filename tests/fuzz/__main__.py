@@ -139,9 +139,9 @@ def check(seed, number, ways):
     exact = draw.exact and operation.__name__ in EXACT
     gradient = gradients(number, exact)
     before = [array.copy() for array in case.arrays]
-    wide = case.arrays if spoilt else [a.astype(np.float64) if a.dtype.kind == "f" else a for a in case.arrays]
+    doubles = case.arrays if spoilt else [a.astype(np.float64) if a.dtype.kind == "f" else a for a in case.arrays]
     with ways.use("loops"):
-        expected = outcome(case, wide, gradient)
+        expected = outcome(case, doubles, gradient)
     gconv.backends.threads._num_threads = draw.of((1, 2, 3))
     cpu.VALUES_FOR_THREADS, cpu.LARGE_BYTES = draw.of(((1 << 17, 1 << 16), (1, 1)))
     for name in ways.names:

@@ -113,7 +113,7 @@ def columns(draw):
 
     def run(arrays, gradient):
         cols = im2col.im2col_indices(arrays[0], height, width, pad, stride)
-        return [cols, im2col.col2im_indices(gradient(cols), *x.shape, height, width, pad, stride)]
+        return [cols, im2col.col2im_indices(gradient(cols), x.shape, height, width, pad, stride)]
 
     return Case([x], run, height * width)
 

@@ -91,7 +91,7 @@ def force(monkeypatch):
     from gconv.backends import gpu_conv, gpu_plan
 
     def choose(name, splits):
-        tile = {"wide": gpu_plan.WIDE, "square": gpu_plan.SQUARE, "large": gpu_plan.LARGE}[name]
+        tile = {"strip": gpu_plan.STRIP, "square": gpu_plan.SQUARE, "large": gpu_plan.LARGE}[name]
 
         def plan(rows, columns, depth, itemsize, splits_allowed):
             parts = splits if splits_allowed else 1

@@ -8,7 +8,7 @@ SIZES = [(5, 40, 10), (70, 33, 3), (3, 35, 131), (1, 1, 1), (33, 5, 65)]
 
 
 @pytest.mark.parametrize("splits", [1, 2])
-@pytest.mark.parametrize("tile", ["wide", "square", "large"])
+@pytest.mark.parametrize("tile", ["strip", "square", "large"])
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_forward_and_gradients(gpu, put, force, rng, size, tile, splits):
     n, d, m = size
@@ -16,7 +16,7 @@ def test_forward_and_gradients(gpu, put, force, rng, size, tile, splits):
     force(tile, splits)
     out = gpu.affine_forward(*put(x, w, b))
     assert_close(out, x @ w + b, d)
-    assert_close(gpu.affine_forward(*put(x, w, b), relu=True), np.maximum(x @ w + b, 0), d, "relu")
+    assert_close(gpu.affine_forward(*put(x, w, b), activation="relu"), np.maximum(x @ w + b, 0), d, "relu")
     dx, dw, db = gpu.affine_backward(*put(dout, x, w))
     assert_close(dx, dout @ w.T, m, "dx")
     assert_close(dw, x.T @ dout, n, "dw")
@@ -39,7 +39,7 @@ def test_a_long_sum_is_split_by_itself(gpu, put, ran, rng):
 
 
 def test_nan_passes_the_relu(gpu, put):
-    out = gpu.affine_forward(*put([[np.nan], [-1.0]], [[1.0]], [0.0]), relu=True)
+    out = gpu.affine_forward(*put([[np.nan], [-1.0]], [[1.0]], [0.0]), activation="relu")
     out = gpu.to_numpy(out)
     assert np.isnan(out[0, 0])
     assert out[1, 0] == 0

@@ -2,11 +2,12 @@
 
 from functools import cache
 from inspect import unwrap
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 from conftest import assert_close
-from oracles import loops
+from oracles import conv, loops
 
 import gconv
 from gconv.fast_layers import conv_backward_fast, conv_forward_fast, max_pool_forward_fast
@@ -48,7 +49,8 @@ def test_the_loops_take_numpy_arrays_alone(gpu, layer):
 
 
 def test_a_full_device_is_a_memory_error_that_names_its_cause(gpu, request):
-    x, w, b = (gpu.asarray(a) for a in (np.ones((5, 3, 20, 20)), np.ones((40, 3, 3, 3)), np.ones(40)))
+    arrays = np.ones((5, 3, 20, 20)), np.ones((40, 3, 3, 3)), np.ones(40)
+    x, w, b = (gpu.asarray(a) for a in arrays)
     if request.config.getoption("--gpu-on-cpu"):
         from cuda_on_cpu import cupy_host
 
@@ -56,14 +58,15 @@ def test_a_full_device_is_a_memory_error_that_names_its_cause(gpu, request):
     else:
         full = _limited(gpu.xp.get_default_memory_pool())
     dout = gpu.asarray(np.ones((5, 40, 20, 20)))
-    wanted = r"conv_forward: the device must have room for a batch of 5; got: Out of memory allocating [\d,]+ bytes"
+    wanted = (
+        r"conv_forward_fast: no memory for arguments \(5, 3, 20, 20\) float64, .*; the batch has 5\. "
+        r"Out of memory allocating [\d,]+ bytes.*free_all_blocks"
+    )
     with full, pytest.raises(MemoryError, match=wanted):
         conv_forward_fast(x, w, b, CONV)
     out, cache = conv_forward_fast(x, w, b, CONV)
     assert conv_backward_fast(dout, cache)[0].shape == x.shape
-    assert_close(
-        out, loops.conv_forward(np.ones((5, 3, 20, 20)), np.ones((40, 3, 3, 3)), np.ones(40), (1, 1), (1, 1)), 27
-    )
+    assert_close(out, loops.conv_forward(*arrays, conv(x, w, 1, 1)), 27)
 
 
 class _limited:
@@ -93,17 +96,26 @@ def test_wide_indices_are_taken_from_the_sizes(gpu, monkeypatch):
     seen = []
 
     def kernel(file, operation, dtype, wide):
-        return lambda grid, block, arguments: seen.append((wide, [type(a) for a in arguments]))
+        return lambda grid, block, arguments: seen.append((wide, arguments))
+
+    class Numbers(NamedTuple):
+        first: int
+        second: int
 
     monkeypatch.setattr(cuda_module, "kernel", kernel)
     small = gpu.xp.empty(3)
     cuda_module.launch("f", "o", small.dtype, (1,), (1,), small, 3, 0.5)
     cuda_module.launch("f", "o", small.dtype, (1,), (1,), small, 1 << 28, None)
+    cuda_module.launch("f", "o", small.dtype, (1,), (1,), small, Numbers(1, 2))
+    cuda_module.launch("f", "o", small.dtype, (1,), (1,), small, Numbers(1, 1 << 28))
     monkeypatch.setattr(cuda_module, "_WIDE_ARRAY", 3)
     cuda_module.launch("f", "o", small.dtype, (1,), (1,), small, 3)
-    assert [wide for wide, _ in seen] == [False, True, True]
-    assert seen[0][1][1:] == [np.int32, np.float64]
-    assert seen[1][1][1] is seen[2][1][1] is np.int64
+    assert [wide for wide, _ in seen] == [False, True, False, True, True]
+    assert [type(a) for a in seen[0][1][1:]] == [np.int32, np.float64]
+    assert type(seen[1][1][1]) is type(seen[4][1][1]) is np.int64
+    # a structure has the width too
+    assert seen[2][1][1].tobytes() == np.array([1, 2], np.int32).tobytes()
+    assert seen[3][1][1].tobytes() == np.array([1, 1 << 28], np.int64).tobytes()
 
 
 def test_warmup(gpu, monkeypatch):

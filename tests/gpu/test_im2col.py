@@ -2,7 +2,7 @@
 
 import pytest
 from conftest import assert_close
-from oracles import loops
+from oracles import loops, windows
 
 SHAPES = [
     ((2, 3, 7, 6), (3, 3), (1, 1), (1, 1)),
@@ -17,7 +17,8 @@ SHAPES = [
 def test_both_ways(gpu, put, index_width, rng, dtype, case):
     shape, field, stride, pad = case
     x = rng.standard_normal(shape).astype(dtype)
-    cols = loops.im2col(x, field, stride, pad)
-    assert (gpu.to_numpy(gpu.im2col(*put(x), field, stride, pad)) == cols).all()
+    geometry = windows(shape, field, stride, pad)
+    cols = loops.im2col(x, geometry)
+    assert (gpu.to_numpy(gpu.im2col(*put(x), geometry)) == cols).all()
     y = rng.standard_normal(cols.shape)
-    assert_close(gpu.col2im(*put(y), shape, field, stride, pad), loops.col2im(y, shape, field, stride, pad), 15)
+    assert_close(gpu.col2im(*put(y), geometry), loops.col2im(y, geometry), 15)

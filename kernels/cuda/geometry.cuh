@@ -1,13 +1,16 @@
-// What the kernels on convolution windows know of a shape, and the values that a window's taps read.
-struct Geometry {
+// The sizes of convolutions and poolings, one structure a launch, and the values that a window's taps read. Their
+// fields are those of gpu_geometry.py.
+struct ConvGeometry {
     index_t n, c, h, w, hh, ww, stride_y, stride_x, pad_y, pad_x, out_h, out_w;
-    __device__ index_t pixels() const { return n * out_h * out_w; }
+    __device__ index_t plane() const { return out_h * out_w; }
+    __device__ index_t pixels() const { return n * plane(); }
     __device__ index_t taps() const { return c * hh * ww; }
 };
-#define GEOMETRY                                                                                            \
-    index_t n, index_t c, index_t h, index_t w, index_t hh, index_t ww, index_t stride_y, index_t stride_x, \
-        index_t pad_y, index_t pad_x, index_t out_h, index_t out_w
-#define GEOMETRY_VALUES n, c, h, w, hh, ww, stride_y, stride_x, pad_y, pad_x, out_h, out_w
+
+struct PoolGeometry {
+    index_t planes, h, w, window_h, window_w, stride_y, stride_x, out_h, out_w;
+    __device__ index_t plane() const { return out_h * out_w; }
+};
 
 // A place in an image as the sum of two: of an output pixel (where its window begins) and of a tap in the window.
 // One outside of every image has coordinates that stay negative whatever is added.
@@ -23,7 +26,7 @@ __device__ inline real value_at(const real* x, index_t height, index_t width, co
 __device__ inline Point outside() { return Point{NOWHERE, NOWHERE, 0}; }
 
 // Where the window of output pixel p = (n, y, x) begins.
-__device__ inline Point window_of(const Geometry& g, index_t p) {
+__device__ inline Point window_of(const ConvGeometry& g, index_t p) {
     if (p >= g.pixels()) return outside();
     index_t x, y;
     const index_t image = divide(divide(p, g.out_w, x), g.out_h, y);
@@ -32,7 +35,7 @@ __device__ inline Point window_of(const Geometry& g, index_t p) {
 }
 
 // Tap k = (c, hh, ww) of a window.
-__device__ inline Point tap_of(const Geometry& g, index_t k) {
+__device__ inline Point tap_of(const ConvGeometry& g, index_t k) {
     if (k >= g.taps()) return outside();
     index_t row, column;
     const index_t channel = divide(divide(k, g.ww, column), g.hh, row);
