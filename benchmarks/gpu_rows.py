@@ -16,12 +16,12 @@ import cupy
 import numpy as np
 
 from benchmarks.gpu_shapes import CONVOLUTIONS, LARGE, SETS, STEPS
+from gconv._updates import step_all
 from gconv.backends import get_backend, use_backend
 from gconv.backends.update_rules import UPDATE_RULES
 from gconv.classifiers import ThreeLayerConvNet
 from gconv.fast_layers import conv_backward_fast, conv_forward_fast, max_pool_backward_fast, max_pool_forward_fast
 from gconv.layers import softmax_loss, spatial_batchnorm_backward, spatial_batchnorm_forward
-from gconv.optim import step_all
 from gconv.solver import Solver
 
 Row = tuple[Callable[[], Any], float, float]

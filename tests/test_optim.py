@@ -8,9 +8,9 @@ from conftest import assert_close
 from update_oracle import NUMBERS, draw_update, numbers_of, update_formula
 
 from gconv import optim
+from gconv._updates import check_config, partition, step_all, step_scalars
 from gconv.backends.base import StepControl
 from gconv.backends.update_rules import UPDATE_RULES
-from gconv.optim import check_config, partition, step_all, step_scalars
 
 STEPS = 5
 

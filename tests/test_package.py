@@ -63,7 +63,7 @@ Solver(model, make_synthetic_data(), num_epochs=1, verbose=False).train()
 LAYERS = [
     ("_typing", "_checks", "_progress", "files", "kernels", "geometry"),
     ("backends",),
-    ("_arguments", "_memory", "datasets"),
+    ("_arguments", "_memory", "_updates", "datasets"),
     ("layers", "im2col", "fast_layers", "optim", "gradient_check", "data_utils"),
     ("layer_utils",),
     ("classifiers", "results", "vis_utils"),

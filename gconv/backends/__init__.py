@@ -107,9 +107,13 @@ def _known(name: object, what: str) -> str:
 
 def _selected_name() -> str:
     name = _selected.get()
-    if name is None:
-        name = _known(os.environ.get("GCONV_BACKEND") or "auto", "the environment variable GCONV_BACKEND")
-    return name
+    return name if name is not None else _environment_name()
+
+
+@cache
+def _environment_name() -> str:
+    """Return what GCONV_BACKEND says for this process: every layer asks, and reading it takes as long as its checks."""
+    return _known(os.environ.get("GCONV_BACKEND") or "auto", "the environment variable GCONV_BACKEND")
 
 
 @cache

@@ -298,16 +298,15 @@ class CpuBackend(NumpyArrays, Compositions):
         current = current_scalars(scalars, control)
         if current is None:
             return
+        numbers, count = (tuple(current), tuple(constants)), 3 + len(states)
         for w, dw, out, old, new in each_parameter(ws, dws, outs, states, new_states):
             flat = None if rule.kernel is None else _flats(w, dw, out, *old, *new)
             if flat is None:
                 single = [w], [dw], [[a] for a in old], current, constants, [out], [[a] for a in new]
                 super().update(rule, *single)
-                continue
-            wf, dwf, outf, *both = flat
-            read, written = tuple(both[: len(old)]), tuple(both[len(old) :])
-            numbers = tuple(current), tuple(constants)
-            kernels.update(rule.kernel, wf, dwf, read, *numbers, outf, written, _threads(w.size))
+            else:
+                read, written = tuple(flat[3:count]), tuple(flat[count:])
+                kernels.update(rule.kernel, flat[0], flat[1], read, *numbers, flat[2], written, _threads(w.size))
 
     def l2_penalty(self, loss: Array, weights: Arrays, grads: Arrays, reg: float) -> Array:
         """Read each weight once for the sum and the gradient."""
@@ -331,8 +330,13 @@ class CpuBackend(NumpyArrays, Compositions):
 
 def _flats(*arrays: Array) -> list[Array] | None:
     """Return the arrays as flat views that a kernel may write to; None where one is not as a kernel takes it."""
-    ready = all(a.flags.c_contiguous and a.flags.aligned and a.dtype.isnative for a in arrays)
-    return [a.reshape(-1) for a in arrays] if ready else None
+    flat = []
+    for a in arrays:
+        flags = a.flags
+        if not (flags.c_contiguous and flags.aligned and a.dtype.isnative):
+            return None
+        flat.append(a if a.ndim == 1 else a.reshape(-1))
+    return flat
 
 
 def _product(a: Array, turn_a: bool, b: Array, turn_b: bool, bias: Array | None = None, code: int = 0) -> Array:

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 
 from gconv import __version__, fast_layers
+from gconv._updates import step_all
 from gconv.backends import get_backend
 from gconv.backends.threads import get_num_threads
 from gconv.benchmarking.shapes import BATCHES, CONVOLUTIONS, POOLED, SEED, Convolution
 from gconv.classifiers import ThreeLayerConvNet
 from gconv.layer_utils import conv_relu_pool_backward, conv_relu_pool_forward
 from gconv.layers import softmax_loss, spatial_batchnorm_backward, spatial_batchnorm_forward
-from gconv.optim import step_all
 from gconv.solver import Solver
 
 __all__ = ["prepare", "rows", "synchronize", "versions"]

@@ -56,9 +56,11 @@ class Batches:
 
     def take(self, batch: Minibatch) -> tuple[Array, Array]:
         """Return a minibatch's samples, changed as drawn, and labels."""
-        X, y = (get_backend(a).gather_rows(a, batch.indices) for a in (self.X_train, self.y_train))
+        backend = get_backend(self.X_train)
+        labels = backend if type(self.y_train) is type(self.X_train) else get_backend(self.y_train)
+        X, y = backend.gather_rows(self.X_train, batch.indices), labels.gather_rows(self.y_train, batch.indices)
         if self._augment is not None and batch.changes is not None:
-            X = get_backend(X).augment(X, batch.changes, self._augment.cutout)
+            X = backend.augment(X, batch.changes, self._augment.cutout)
         return X, y
 
 

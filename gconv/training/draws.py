@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -54,8 +54,8 @@ class Draws:
 
     def choice(self, n: int, size: int) -> Array:
         """Return ``size`` indices below ``n``, with replacement."""
-        chooser: Callable[..., Array] = np.random.choice if self.rng is None else self.rng.choice
-        return chooser(n, size)
+        # Generator.choice(n, size) is integers(0, n, size) after checks that take as long as the draw.
+        return np.random.choice(n, size) if self.rng is None else self.rng.integers(0, n, size)
 
     def permutation(self, n: int) -> Array:
         """Return the indices below ``n`` in a random order."""

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from gconv._typing import Array
+from gconv._updates import HYPERPARAMETERS, LEARNING_RATES, partition, step_all, step_scalars
 from gconv.backends.base import StepControl
 from gconv.backends.update_rules import UPDATE_RULES
-from gconv.optim import HYPERPARAMETERS, LEARNING_RATES, partition, step_all, step_scalars
 from gconv.training.two_arrays import TwoArrays
 
 __all__ = ["Group", "Optimizer", "check_optim"]
@@ -41,7 +41,7 @@ class Optimizer:
     Parameters
     ----------
     update_rule : str
-        A key of gconv.optim.UPDATE_RULES.
+        A key of gconv.backends.update_rules.UPDATE_RULES.
     optim_config : dict
         Hyper-parameters of all parameters.
     groups : sequence of (selector, options)
@@ -122,14 +122,21 @@ class Optimizer:
         ValueError, TypeError
             As the rule does, before anything is computed.
         """
-        states, other = UPDATE_RULES[self.update_rule].states, self._arrays.other
-        outs = {name: other(name, params[name], params[name]) for name in self.trained}
-        state_outs = {
-            name: {key: other((name, key), configs[name].get(key), params[name]) for key in states}
-            for name in self.trained
-        }
+        outs, state_outs = self._targets(params, configs)
         staged = step_all(self.update_rule, self.trained_of(params), grads, configs, outs, state_outs, control)
         return outs, staged
+
+    def _targets(
+        self, params: dict[str, Array], configs: dict[str, Config]
+    ) -> tuple[dict[str, Array], dict[str, dict[str, Array]]]:
+        """Return the arrays that a step of these parameters and states is written to."""
+        states, other = UPDATE_RULES[self.update_rule].states, self._arrays.other
+        outs, state_outs = {}, {}
+        for name in self.trained:
+            w, config = params[name], configs[name]
+            outs[name] = other(name, w, w)
+            state_outs[name] = {key: other((name, key), config.get(key), w) for key in states}
+        return outs, state_outs
 
     def unscheduled(self, configs: dict[str, Config]) -> dict[str, Config]:
         """Return the configurations with the rates that a schedule multiplies; without a schedule, as they are."""

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from gconv._typing import Array
+from gconv._updates import check_config
 from gconv.backends import Backend, get_backend
 from gconv.files import CheckpointError
-from gconv.optim import check_config
 from gconv.training.draws import Drawn, Minibatch
 from gconv.training.model import check_state_arrays
 

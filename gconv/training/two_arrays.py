@@ -18,14 +18,14 @@ class TwoArrays:
     """
 
     def __init__(self) -> None:
-        self._pairs: dict[Any, list[Array]] = {}
+        self._pairs: dict[Any, tuple[Array, ...]] = {}
 
     def other(self, key: Any, current: Array | None, like: Array) -> Array:
         """Return the array of a pair that ``current`` is not."""
-        pair = self._pairs.get(key, [])
+        pair = self._pairs.get(key, ())
         for array in pair:
             if array is not current and array.shape == like.shape and array.dtype == like.dtype:
                 return array
         fresh = get_backend(like).xp.empty(like.shape, like.dtype)
-        self._pairs[key] = [*[a for a in pair if a is current], fresh]
+        self._pairs[key] = (*(a for a in pair if a is current), fresh)
         return fresh
