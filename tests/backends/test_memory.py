@@ -35,6 +35,7 @@ def images(n):
 small = layer_utils.conv_relu_pool_forward(images(8), w, b, CONV, POOL)  # threads and working space exist by now
 large = images(4000)
 matrix = np.ones((3072, 6000), np.float32)
+model = ThreeLayerConvNet(rng=0, num_filters=64)
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + (64 << 20), resource.RLIM_INFINITY))
 
@@ -55,7 +56,6 @@ fails("conv_relu_pool_forward: no memory", lambda: layer_utils.conv_relu_pool_fo
 fails("conv_relu_forward: no memory", lambda: layer_utils.conv_relu_forward(large, w, b, CONV))
 fails("conv_forward_im2col: no memory", lambda: fast_layers.conv_forward_im2col(large, w, b, CONV))
 fails("affine_forward: no memory", lambda: layers.affine_forward(large, matrix, matrix[0]))
-model = ThreeLayerConvNet(rng=0, num_filters=64)
 data = {"X_train": large, "y_train": np.zeros(4000, int), "X_val": large[:10], "y_val": np.zeros(10, int)}
 before = {name: p.copy() for name, p in model.params.items()}
 solver = Solver(model, data, batch_size=4000, num_epochs=1, verbose=False)

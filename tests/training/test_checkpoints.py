@@ -228,7 +228,7 @@ def test_five_kills_at_random_times_change_nothing(tmp_path):
         while number and len(list_checkpoints(tmp_path / "killed" / "run")) == before:
             assert process.poll() is None, "the run ended before it could be killed"
             time.sleep(0.001)
-        time.sleep(source.uniform(0, 0.15))
+        time.sleep(source.uniform(0, 0.05))
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
         process.stdout.close()

@@ -217,7 +217,7 @@ class TestSecondProcess:
 def test_kills_of_three_kinds_change_nothing(tmp_path):
     """GCONV_KILLS=50 makes it the long run of docs/reliability.md."""
     kills = int(os.environ.get("GCONV_KILLS", "3"))
-    options = ["--epochs", str(6 + 3 * kills), "--hidden-dim", "20", "--num-filters", "4", "--update-rule", "adam"]
+    options = ["--epochs", str(10 + 10 * kills), "--hidden-dim", "20", "--num-filters", "4", "--update-rule", "adam"]
     options += ["--augment", "flip,crop=1", "--schedule", "cosine", "--batch-size", "40"]
     alone, killed = tmp_path / "alone", tmp_path / "killed"
     subprocess.run([*COMMAND, "train", *options, "--out", str(alone)], check=True, capture_output=True, env=CPU)
