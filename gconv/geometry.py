@@ -33,7 +33,7 @@ AXES = {2: "(vertical, horizontal) pair", 3: "(depth, vertical, horizontal) trip
 class ConvGeometry(NamedTuple):
     """The sizes of one convolution, or of the windows that it looks at: one value per spatial axis, outermost first.
 
-    x : (N, C, *image); w : (F, C / groups, *filter); out : (N, F, *output).
+    x : ``(N, C, *image)``; w : ``(F, C / groups, *filter)``; out : ``(N, F, *output)``.
     """
 
     x: Sizes
@@ -52,7 +52,7 @@ class ConvGeometry(NamedTuple):
 
 
 class PoolGeometry(NamedTuple):
-    """The sizes of one pooling, window and stride per spatial axis: x (N, C, *image), out (N, C, *output)."""
+    """The sizes of one pooling, window and stride per spatial axis: x ``(N, C, *image)``, out ``(N, C, *output)``."""
 
     x: Sizes
     out: Sizes
@@ -118,9 +118,9 @@ def conv_geometry(
     func : str
         Named in errors.
     x_shape : tuple
-        (N, C, *image)
+        ``(N, C, *image)``
     w_shape : tuple
-        (F, C / groups, *filter)
+        ``(F, C / groups, *filter)``
     stride, pad, dilation : int or one per spatial axis
         Pixels between two windows; zeros on each side; pixels between two taps of a filter.
     groups : int
@@ -217,7 +217,7 @@ def pool_geometry(func: str, x_shape: Sizes, window: Any, stride: Any) -> PoolGe
     func : str
         Named in errors.
     x_shape : tuple
-        (N, C, *image)
+        ``(N, C, *image)``
     window, stride : int or one per spatial axis
         The window's size; pixels between two windows.
 

@@ -83,11 +83,11 @@ class Backend(ABC):
 
     @abstractmethod
     def im2col(self, x: Array, geometry: ConvGeometry) -> Array:
-        """Return the columns (C*HH*WW, N*H'*W') of x (N, C, H, W): rows (c, hh, ww), columns (n, y, x)."""
+        """Return the columns (C HH WW, N H' W') of x (N, C, H, W): rows (c, hh, ww), columns (n, y, x)."""
 
     @abstractmethod
     def col2im(self, cols: Array, geometry: ConvGeometry) -> Array:
-        """Return the sum of columns (C*HH*WW, N*H'*W') into images (N, C, H, W): the adjoint of im2col."""
+        """Return the sum of columns (C HH WW, N H' W') into images (N, C, H, W): the adjoint of im2col."""
 
     @abstractmethod
     def conv_forward(
