@@ -130,8 +130,8 @@ def step_all(
         for array in (out, *new_states):
             if type(array) is not kind or array.dtype is not dtype or array.shape != shape or not _writeable(array):
                 _refuse_target(rule, name, like, out, new_states)
-    for group, names in enumerate(_parts(checked)):
-        chosen = None if control is None else control._replace(group=group)
+    for part, names in enumerate(_parts(checked)):
+        chosen = None if control is None else control._replace(part=part)
         _run(rule, [checked[name] for name in names], [targets[name] for name in names], chosen)
     return {
         name: {**parameter.numbers, **configs[name], **_after(rule, parameter, targets[name][1])}

@@ -32,16 +32,18 @@ class StepControl(NamedTuple):
     ----------
     stopped : int64 array, shape ()
         Where it is not 0, nothing is written.
-    table : float64 array, shape (steps, groups, 4), optional
-        The scalars of steps to come; ``table[row, group]`` then takes the place of the given ones.
+    table : float64 array, shape (steps, parts, 4), optional
+        The scalars of steps to come; ``table[row, part]`` then takes the place of the given ones.
     row : int64 array, shape (), optional
-    group : int
+        The step.
+    part : int
+        Which of the calls that one step of all parameters takes.
     """
 
     stopped: Array
     table: Array | None = None
     row: Array | None = None
-    group: int = 0
+    part: int = 0
 
 
 class Backend(ABC):

@@ -283,7 +283,7 @@ def current_scalars(scalars: Sequence[float], control: StepControl | None) -> Se
         return None
     if control.table is None or control.row is None:
         return scalars
-    found: list[float] = control.table[int(control.row), control.group].tolist()
+    found: list[float] = control.table[int(control.row), control.part].tolist()
     return found
 
 

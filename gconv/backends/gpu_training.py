@@ -32,7 +32,7 @@ TENSORS = np.dtype(
 COPIES = np.dtype([(name, np.uintp, MAX_TENSORS) for name in ("out", "value")] + SIZES)
 CONTROL = np.dtype(
     [(name, np.uintp) for name in ("table", "row", "stopped")]
-    + [(name, np.int64) for name in ("group", "groups")]
+    + [(name, np.int64) for name in ("part", "parts")]
     + [("scalars", np.float64, 4), ("constants", np.float64, 8)]
 )
 
@@ -169,7 +169,7 @@ def _numbers(scalars: Sequence[float], constants: Sequence[float], control: Step
     numbers["stopped"] = control.stopped.data.ptr
     if control.table is not None and control.row is not None:
         numbers["table"], numbers["row"] = control.table.data.ptr, control.row.data.ptr
-        numbers["group"], numbers["groups"] = control.group, control.table.shape[1]
+        numbers["part"], numbers["parts"] = control.part, control.table.shape[1]
     return numbers
 
 

@@ -263,13 +263,6 @@ class Loop:
                 )
 
     def _save(self) -> None:
-        run, name = self.run, self._settings.checkpoint_name
-        if name is not None:
-            moment, run.due = run.due, run.due[1:]
-            try:
-                save_epoch(run, name)
-            except BaseException:
-                run.due = moment
-                raise
-        else:
-            run.due = run.due[1:]
+        name = self._settings.checkpoint_name
+        # A checkpoint that is due in a file may be resumed without a name.
+        self.run.call((lambda run: save_epoch(run, name)) if name is not None else (lambda _: None), again=True)

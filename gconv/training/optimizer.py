@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from gconv._typing import Array
-from gconv._updates import HYPERPARAMETERS, LEARNING_RATES, partition, step_all, step_scalars
+from gconv._updates import HYPERPARAMETERS, LEARNING_RATES, check_config, partition, step_all, step_scalars
 from gconv.backends.base import StepControl
 from gconv.backends.update_rules import UPDATE_RULES
 from gconv.training.two_arrays import TwoArrays
@@ -77,6 +77,14 @@ class Optimizer:
             name: {**optim_config, **{k: v for k, v in self.chosen.get(name, {}).items() if k != "frozen"}}
             for name in self.trained
         }
+        for name, config in self._initial.items():
+            try:
+                check_config(update_rule, config)
+            except (ValueError, TypeError) as error:
+                what = "groups" if name in self.chosen else "optim_config"
+                raise type(error)(
+                    f"Solver: {what} must be numbers that the rule takes, for {name!r}; got {error}"
+                ) from error
         self._arrays = TwoArrays()
 
     def configs(self) -> dict[str, Config]:

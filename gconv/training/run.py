@@ -70,7 +70,8 @@ class Run:
     loss_history : list of float
         One loss an iteration; on a GPU, up to the last one that was read.
     train_acc_history, val_acc_history, eval_iterations, learning_rate_history : list
-        One entry an accuracy check: accuracies, iterations done, the learning rate of the step before it.
+        One entry an accuracy check: accuracies, iterations done, the learning rate of the step before it (that of the
+        first parameter, where groups have several).
     best_val_acc, best_params, best_buffers : float, dict, dict
         The best validation accuracy so far, and copies of what reached it.
     due : tuple of Item
@@ -250,11 +251,11 @@ class Run:
         self._open = self._calling = self._before_step = None
         self.return_to(moment)
 
-    def call(self, method: Callable[[Run], object]) -> None:
+    def call(self, method: Callable[[Run], object], again: bool = False) -> None:
         """Call a callback on what is due first; that is then done, unless the call was interrupted.
 
         An interrupted call (KeyboardInterrupt) is undone and stays due. One that raises an Exception is undone too, but
-        had its turn.
+        had its turn, unless ``again``.
         """
         self._calling = self.moment()
         rest = self.due[1:]
@@ -263,7 +264,7 @@ class Run:
         except Exception:
             if self._calling is not None:  # it is where a loss that was not finite has undone more than the call
                 self.recover()
-                self.due = rest
+                self.due = self.due if again else rest
             raise
         except BaseException:
             self.recover()

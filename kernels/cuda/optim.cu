@@ -1,7 +1,7 @@
 // Update rules over all parameters of a model in one launch.
 //
 // What changes from step to step (learning rate, bias corrections) comes by value, or, for steps that are queued or
-// captured once and replayed, from table[*row][group] on the device. There `stopped` is set once a loss was not finite,
+// captured once and replayed, from table[*row][part] on the device. There `stopped` is set once a loss was not finite,
 // and nothing is written any more.
 #include "tensors.cuh"
 
@@ -9,10 +9,10 @@
 constexpr int THREADS = 256, BLOCKS = sizeof(real) == 4 ? 6 : 4;
 
 struct Control {
-    const double* table;  // (steps, groups, 4), or null
+    const double* table;  // (steps, parts, 4), or null
     const long long* row;
     const long long* stopped;
-    long long group, groups;
+    long long part, parts;
     double scalars[4];    // where there is no table
     double constants[8];  // what does not change
 };
@@ -25,7 +25,7 @@ __device__ inline bool goes_on(const Control& control) { return !control.stopped
 
 __device__ inline Scalars scalars(const Control& control) {
     const double* row =
-        control.table ? control.table + 4 * (*control.row * control.groups + control.group) : control.scalars;
+        control.table ? control.table + 4 * (*control.row * control.parts + control.part) : control.scalars;
     return Scalars{(real)row[0], (real)row[1], (real)row[2]};
 }
 

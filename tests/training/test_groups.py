@@ -135,5 +135,9 @@ def test_groups_that_are_none(groups, error, text):
 
 
 def test_a_number_out_of_range_is_named(backend):
-    with pytest.raises(ValueError, match=r"learning_rate.*must be a number"):
-        solver_of(groups=[("W2", {"learning_rate": -1.0})]).train()
+    with pytest.raises(
+        ValueError, match=r"^Solver: groups must be numbers .* for 'W2'; got .*learning_rate.* got -1.0"
+    ):
+        solver_of(groups=[("W2", {"learning_rate": -1.0})])
+    with pytest.raises(ValueError, match=r"^Solver: optim_config must be numbers .* for 'W1'; got .*beta1"):
+        solver_of(groups=(), optim_config={"beta1": 1.0})

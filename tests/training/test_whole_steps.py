@@ -218,13 +218,13 @@ class InterruptAtLine:
 def test_an_interruption_at_any_line(name, tmp_path):
     """GCONV_LINES=all takes every line of two steps, an accuracy check and an epoch's end; here some of them."""
     draws = random.Random(name)
-    count = InterruptAtLine(make(name), 1 << 60, BATCHES - 1)
+    count = InterruptAtLine(make(name, folder=tmp_path / "count"), 1 << 60, BATCHES - 1)
     with count:
         count._solver.train(1)
     lines = (1 << 60) - count._left
     chosen = range(1, lines + 1) if os.environ.get("GCONV_LINES") == "all" else draws.sample(range(1, lines + 1), 25)
     for line in chosen:
-        solver = make(name)
+        solver = make(name, folder=tmp_path / str(line))
         interrupt = InterruptAtLine(solver, line, BATCHES - 1)
         try:
             with interrupt:
@@ -235,6 +235,8 @@ def test_an_interruption_at_any_line(name, tmp_path):
         assert len(solver.loss_history) == solver.iteration, interrupt.where
         try:
             assert_as_undisturbed(name, go_on(name, solver, "train" if line % 2 else "resume", tmp_path))
+            files = len(list((tmp_path / str(line)).glob("*.safetensors")))
+            assert files == (EPOCHS if line % 2 else 1) or not line % 2
         except (AssertionError, ValueError) as error:
             raise AssertionError(f"after an interruption at {interrupt.where} (line {line} of {lines})") from error
 

@@ -16,8 +16,8 @@ class Callback:
     Callbacks are called in the order in which the Solver was given them. ``run`` is the Solver's: it has ``model``,
     ``iteration``, ``epoch``, the histories, ``optim_configs``, ``save(path)``, and ``stop(reason)``, which ends the
     training after the iteration at hand, with an accuracy check. Training is the same to the bit with callbacks that
-    only look. One that raises an exception has changed nothing of the run; one that was interrupted (Ctrl-C) is called
-    again when the training goes on.
+    only look. Where an event after a step raises an exception, what it put into ``optim_configs``, ``model.params`` and
+    ``model.buffers`` is taken out again; where it was interrupted (Ctrl-C), it is called again when training goes on.
 
     Besides the events below a callback may have
 
@@ -66,7 +66,7 @@ class Callback:
         """The accuracy was checked, and the histories are up to date."""
 
     def on_epoch(self, run: Run) -> None:
-        """An epoch ended; its accuracy check, if any, came before."""
+        """An epoch ended; its accuracy check came before."""
 
     def on_end(self, run: Run) -> None:
         """``train`` ends, also by an exception; ``model.params`` are still the last ones, not the best."""
