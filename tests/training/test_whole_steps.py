@@ -235,8 +235,8 @@ def test_an_interruption_at_any_line(name, tmp_path):
         assert len(solver.loss_history) == solver.iteration, interrupt.where
         try:
             assert_as_undisturbed(name, go_on(name, solver, "train" if line % 2 else "resume", tmp_path))
-            files = len(list((tmp_path / str(line)).glob("*.safetensors")))
-            assert files == (EPOCHS if line % 2 else 1) or not line % 2
+            if line % 2:
+                assert len(list((tmp_path / str(line)).glob("*.safetensors"))) == EPOCHS
         except (AssertionError, ValueError) as error:
             raise AssertionError(f"after an interruption at {interrupt.where} (line {line} of {lines})") from error
 
