@@ -214,6 +214,7 @@ class InterruptAtLine:
         return self._line
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # a file that was just being opened
 @pytest.mark.parametrize("name", CONFIGURATIONS)
 def test_an_interruption_at_any_line(name, tmp_path):
     """GCONV_LINES=all takes every line of two steps, an accuracy check and an epoch's end; here some of them."""
