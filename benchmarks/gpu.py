@@ -4,6 +4,8 @@
 
 Each library has a process of its own, and they take turns in short blocks; medians, with the spread between the
 lowest and highest quarter. --gpu-on-cpu --shrink 64 tries the command without a device: those times mean nothing.
+
+To gconv's process this module is also the module of its rows, with the device's own clock (gconv.benchmarking.worker).
 """
 
 from __future__ import annotations
@@ -21,8 +23,12 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from gconv.backends import unavailable_reason
+from gconv.backends import get_backend, unavailable_reason
+from gconv.benchmarking.rows import gpu_rows as rows
+from gconv.benchmarking.rows import prepare, synchronize, versions
 from gconv.benchmarking.turns import Worker, peers_of, python_command, summary
+
+__all__ = ["elapsed", "event", "main", "prepare", "rows", "synchronize", "versions"]
 
 FIRST_CALL = """
 import time; begin = time.perf_counter()
@@ -33,6 +39,19 @@ out, _ = conv_forward_fast(x, w, b, {"stride": 1, "pad": 3})
 float(out[0, 0, 0, 0])
 print(time.perf_counter() - begin)
 """
+
+
+def event() -> Any:
+    """Return a CUDA event at the end of what is queued."""
+    recorded = get_backend().xp.cuda.Event()
+    recorded.record()
+    return recorded
+
+
+def elapsed(begin: Any, end: Any) -> float:
+    """Return milliseconds between two events, once the second has happened."""
+    end.synchronize()
+    return float(get_backend().xp.cuda.get_elapsed_time(begin, end))
 
 
 def measure_all(ours: Worker, peer: Worker | None, options: argparse.Namespace, deadline: float) -> dict[str, Any]:
@@ -105,12 +124,12 @@ def main() -> None:
     os.environ["GCONV_BACKEND"] = "gpu"
     deadline = time.monotonic() + 60 * options.minutes
     extra = [f"--shrink={options.shrink}", *(["--gpu-on-cpu"] if options.gpu_on_cpu else [])]
-    ours = Worker("benchmarks.gpu_rows", extra)
+    ours = Worker("benchmarks.gpu", extra)
     with_peer = not (options.no_peer or options.gpu_on_cpu) and importlib.util.find_spec("torch")
     peer = Worker("benchmarks.gpu_torch", []) if with_peer else None
-    versions = {"date": date.today().isoformat(), **ours.versions, **(peer.versions if peer else {})}
+    found = {"date": date.today().isoformat(), **ours.versions, **(peer.versions if peer else {})}
     header = "| row | ms, median (middle half) | of the ceilings | PyTorch's time / gconv's |\n|---|---|---|---|"
-    print("\n".join(f"{name}: {value}" for name, value in versions.items()), f"\n{header}", flush=True)
+    print("\n".join(f"{name}: {value}" for name, value in found.items()), f"\n{header}", flush=True)
     results = measure_all(ours, peer, options, deadline)
     for worker in (ours, peer):
         if worker is not None:
@@ -120,8 +139,8 @@ def main() -> None:
         print(f"first call in a fresh process, warm disk cache: {statistics.median(fresh):.2f} s")
     table = "\n".join([header, *(line(row, results) for row in results)])
     texts = {
-        "gpu.json": json.dumps({"versions": versions, "rows": results, "first_call_s": fresh}, indent=1),
-        "gpu.txt": "\n".join([*(f"{n}: {v}" for n, v in versions.items()), table, f"first call: {fresh} s", ""]),
+        "gpu.json": json.dumps({"versions": found, "rows": results, "first_call_s": fresh}, indent=1),
+        "gpu.txt": "\n".join([*(f"{n}: {v}" for n, v in found.items()), table, f"first call: {fresh} s", ""]),
     }
     for name, text in texts.items():
         (options.out / name).write_text(text)

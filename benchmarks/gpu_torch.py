@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import torch.nn.functional as functional
 
-from benchmarks.gpu_shapes import CONVOLUTIONS, LARGE, SETS, STEPS
+from gconv.benchmarking.shapes import GPU
 
 Row = tuple[Callable[[], Any], float, float]
 
@@ -32,8 +32,8 @@ def normal(*shape: int) -> torch.Tensor:
 
 
 def convolution(name: str, backward: bool) -> Row:
-    x_shape, w_shape, stride, pad = CONVOLUTIONS[name]
-    inputs = [normal(*x_shape).requires_grad_(backward) for _ in range(SETS)]
+    x_shape, w_shape, stride, pad = GPU.convolutions[name]
+    inputs = [normal(*x_shape).requires_grad_(backward) for _ in range(GPU.sets)]
     w, b = (normal(*shape).mul_(0.05).requires_grad_(backward) for shape in (w_shape, w_shape[:1]))
     turns = cycle(inputs)
     if not backward:
@@ -64,13 +64,14 @@ class Network(torch.nn.Module):
 
 def step(batch: int, fused: bool, tf32: bool) -> Row:
     """Indexing, loss, gradients and Adam, eager."""
-    data, labels = normal(50_000, 3, 32, 32), torch.randint(10, (50_000,), device="cuda")
+    images = GPU.epoch[0]
+    data, labels = normal(images, 3, 32, 32), torch.randint(10, (images,), device="cuda")
     model = Network().cuda()
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-3, fused=fused)
 
     def work() -> None:
         _tf32(tf32)
-        chosen = torch.randint(50_000, (batch,), device="cuda")
+        chosen = torch.randint(images, (batch,), device="cuda")
         loss = functional.cross_entropy(model(data[chosen]), labels[chosen])
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -81,7 +82,7 @@ def step(batch: int, fused: bool, tf32: bool) -> Row:
 
 
 def pool(window: int, backward: bool) -> Row:
-    x = normal(*LARGE).requires_grad_(backward)
+    x = normal(*GPU.pooled).requires_grad_(backward)
     out = functional.max_pool2d(x, window, 2)
     if not backward:
         return lambda: functional.max_pool2d(x, window, 2), 0, 0
@@ -90,7 +91,8 @@ def pool(window: int, backward: bool) -> Row:
 
 
 def batchnorm(backward: bool) -> Row:
-    x, weight, bias = (normal(*shape).requires_grad_(backward) for shape in (LARGE, LARGE[1:2], LARGE[1:2]))
+    shape = GPU.normalised
+    x, weight, bias = (normal(*s).requires_grad_(backward) for s in (shape, shape[1:2], shape[1:2]))
     out = functional.batch_norm(x, None, None, weight, bias, training=True)
     if not backward:
         return lambda: functional.batch_norm(x, None, None, weight, bias, training=True), 0, 0
@@ -99,14 +101,14 @@ def batchnorm(backward: bool) -> Row:
 
 
 def softmax() -> Row:
-    scores = normal(4_000_000, 10).requires_grad_()
-    labels = torch.arange(4_000_000, device="cuda") % 10
+    scores = normal(GPU.scores, 10).requires_grad_()
+    labels = torch.arange(GPU.scores, device="cuda") % 10
     return lambda: torch.autograd.grad(functional.cross_entropy(scores, labels), scores), 0, 0
 
 
 def optimiser(rule: str) -> Row:
-    w = torch.nn.Parameter(normal(64_000_000))
-    w.grad = normal(64_000_000)
+    w = torch.nn.Parameter(normal(GPU.updated))
+    w.grad = normal(GPU.updated)
     made = {
         "sgd": lambda: torch.optim.SGD([w], fused=True),
         "sgd_momentum": lambda: torch.optim.SGD([w], momentum=0.9, fused=True),
@@ -117,28 +119,29 @@ def optimiser(rule: str) -> Row:
 
 
 def product(tf32: bool) -> Row:
-    a, b = normal(8192, 8192), normal(8192, 8192)
+    n = GPU.product
+    a, b = normal(n, n), normal(n, n)
 
     def work() -> None:
         _tf32(tf32)
         torch.matmul(a, b)
         _tf32(False)
 
-    return work, 0, 2.0 * 8192**3
+    return work, 0, 2.0 * n**3
 
 
 def rows(shrink: int = 1) -> dict[str, Callable[[], Row]]:
-    """Return rows by the names of gpu_rows; several variants of one have a suffix in brackets."""
+    """Return rows by the names of gconv.benchmarking.rows; several variants of one have a suffix in brackets."""
     found: dict[str, Callable[[], Row]] = {
         "ceiling: float32 product": lambda: product(False),
         "ceiling: float32 product [TF32]": lambda: product(True),
     }
-    for batch in STEPS:
+    for batch in GPU.steps:
         for fused in (False, True):
             for tf32 in (False, True):
                 name = f"step, batch {batch} [{'fused Adam' if fused else 'Adam'}{', TF32' if tf32 else ''}]"
                 found[name] = lambda batch=batch, fused=fused, tf32=tf32: step(batch, fused, tf32)
-    for name in CONVOLUTIONS:
+    for name in GPU.convolutions:
         for backward in (False, True):
             row = f"conv {'backward' if backward else 'forward'}: {name}"
             found[row] = lambda name=name, backward=backward: convolution(name, backward)
@@ -148,9 +151,9 @@ def rows(shrink: int = 1) -> dict[str, Callable[[], Row]]:
             found[row] = lambda window=window, backward=backward: pool(window, backward)
     for backward in (False, True):
         found[f"batchnorm {'backward' if backward else 'forward'}"] = lambda backward=backward: batchnorm(backward)
-    found["softmax loss, 4,000,000 x 10"] = softmax
+    found[f"softmax loss, {GPU.scores:,} x 10"] = softmax
     for rule in ("sgd", "sgd_momentum", "rmsprop", "adam"):
-        found[f"{rule}, 64,000,000 values"] = lambda rule=rule: optimiser(rule)
+        found[f"{rule}, {GPU.updated:,} values"] = lambda rule=rule: optimiser(rule)
     return found
 
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as functional
 
 from gconv.backends.threads import get_num_threads
-from gconv.benchmarking.shapes import BATCHES, CONVOLUTIONS, POOLED, SEED, Convolution
+from gconv.benchmarking.shapes import CPU, SEED, Convolution, Shape, fewer
 
 __all__ = ["prepare", "rows", "synchronize", "versions"]
 
@@ -55,7 +55,7 @@ def convolution(shape: Convolution, backward: bool, dtype: Any = torch.float32) 
 
 
 def first_layer_fused(backward: bool) -> Row:
-    x_shape, w_shape, stride, pad = CONVOLUTIONS["first layer"]
+    x_shape, w_shape, stride, pad = CPU.convolutions["first layer"]
     x = torch.randn(*x_shape)
     w, b = (torch.randn(*s, requires_grad=True) for s in (w_shape, w_shape[:1]))
 
@@ -111,8 +111,8 @@ def loop(images: Any, labels: Any, batch: int, fused: bool, hidden: int = 100) -
     return work, 0, 0
 
 
-def solver(images: int, fused: bool) -> Row:
-    return loop(torch.randn(images, 3, 32, 32), torch.arange(images) % 10, 50, fused)
+def solver(images: int, batch: int, fused: bool) -> Row:
+    return loop(torch.randn(images, 3, 32, 32), torch.arange(images) % 10, batch, fused)
 
 
 def cifar10_epoch(fused: bool) -> Row:
@@ -122,7 +122,7 @@ def cifar10_epoch(fused: bool) -> Row:
     return loop(torch.from_numpy(images), torch.from_numpy(labels), 50, fused, hidden=500)
 
 
-def pool(shape: tuple[int, ...], window: int, backward: bool, dtype: Any = torch.float32) -> Row:
+def pool(shape: Shape, window: int, backward: bool, dtype: Any = torch.float32) -> Row:
     x = torch.randn(*shape, dtype=dtype, requires_grad=True)
     if backward:
         return gradients(functional.max_pool2d(x, window, 2), (x,))
@@ -130,14 +130,15 @@ def pool(shape: tuple[int, ...], window: int, backward: bool, dtype: Any = torch
 
 
 def batchnorm(backward: bool) -> Row:
-    x, weight, bias = (torch.randn(*s, requires_grad=True) for s in ((50, 64, 32, 32), (64,), (64,)))
+    shape = CPU.normalised
+    x, weight, bias = (torch.randn(*s, requires_grad=True) for s in (shape, shape[1:2], shape[1:2]))
     if backward:
         return gradients(functional.batch_norm(x, None, None, weight, bias, training=True), (x, weight, bias))
     return without_graph(lambda: functional.batch_norm(x, None, None, weight, bias, training=True))
 
 
 def softmax() -> Row:
-    scores, labels = torch.randn(200, 10, requires_grad=True), torch.arange(200) % 10
+    scores, labels = torch.randn(CPU.scores, 10, requires_grad=True), torch.arange(CPU.scores) % 10
     return lambda: torch.autograd.grad(functional.cross_entropy(scores, labels), scores), 0, 0
 
 
@@ -151,15 +152,16 @@ def rows(shrink: int = 1) -> dict[str, Callable[[], Row]]:
     """Return rows by the names of gconv.benchmarking.rows; several variants of one have a suffix in brackets."""
     found: dict[str, Callable[[], Row]] = {}
     adams = {"Adam": False, "fused Adam": True}
-    for batch in BATCHES:
+    for batch in CPU.steps:
         for name, fused in adams.items():
             found[f"step, batch {batch} [{name}]"] = partial(step, batch, fused)
+    images, batch, _ = CPU.epoch
     for name, fused in adams.items():
-        found[f"solver, 3,000 images, batch 50 [{name}]"] = partial(solver, 3000, fused)
+        found[f"solver, {images:,} images, batch {batch} [{name}]"] = partial(solver, images, batch, fused)
         found[f"CIFAR-10, one epoch, batch 50 [{name}]"] = partial(cifar10_epoch, fused)
-        for size in (824_000, 128_000_000):
+        for size in (CPU.updated, 128_000_000):
             found[f"adam, {size:,} values [{name}]"] = partial(adam, size, fused)
-    seed = ((SEED[0][0] // shrink, *SEED[0][1:]), *SEED[1:])
+    seed = (fewer(SEED[0], shrink), *SEED[1:])
     for backward in (False, True):
         way = "backward" if backward else "forward"
         for dtype in (torch.float64, torch.float32):
@@ -167,12 +169,12 @@ def rows(shrink: int = 1) -> dict[str, Callable[[], Row]]:
             found[f"seed conv {name} {way}"] = partial(convolution, seed, backward, dtype)
             for window in (2, 3):
                 row = f"max pool {window}x{window} {name} {way}"
-                found[row] = partial(pool, POOLED, window, backward, dtype)
-        for layer, shape in CONVOLUTIONS.items():
+                found[row] = partial(pool, CPU.pooled, window, backward, dtype)
+        for layer, shape in CPU.convolutions.items():
             found[f"conv {layer} {way}"] = partial(convolution, shape, backward)
         fused_way = "backward without dx" if backward else "forward"
         found[f"conv-ReLU-pool first layer {fused_way}"] = partial(first_layer_fused, backward)
-        found[f"batchnorm (50, 64, 32, 32) {way}"] = partial(batchnorm, backward)
+        found[f"batchnorm {CPU.normalised} {way}"] = partial(batchnorm, backward)
         found[f"max pool 2x2 of 1 GB {way}"] = partial(pool, (4096, 64, 32, 32), 2, backward)
-    found["softmax loss 200x10"] = softmax
+    found[f"softmax loss {CPU.scores}x10"] = softmax
     return found
