@@ -188,8 +188,8 @@ def test_an_exception_in_the_model_the_update_or_a_file(name, place, way, tmp_pa
 class InterruptAtLine:
     """Raises KeyboardInterrupt before the n-th line of the package that is run, from an iteration on."""
 
-    def __init__(self, solver, line, first):
-        self._solver, self._left, self._first = solver, line, first
+    def __init__(self, solver, line, first, functions=()):
+        self._solver, self._left, self._first, self._functions = solver, line, first, functions
         self.where = None
 
     def __enter__(self):
@@ -200,7 +200,8 @@ class InterruptAtLine:
         sys.settrace(None)
 
     def _trace(self, frame, event, _):
-        if frame.f_code.co_filename.startswith(PACKAGE) and self._solver.run.iteration >= self._first:
+        chosen = not self._functions or frame.f_code.co_name in self._functions
+        if chosen and frame.f_code.co_filename.startswith(PACKAGE) and self._solver.run.iteration >= self._first:
             return self._line
         return None
 
@@ -240,6 +241,21 @@ def test_an_interruption_at_any_line(name, tmp_path):
                 assert len(list((tmp_path / str(line)).glob("*.safetensors"))) == EPOCHS
         except (AssertionError, ValueError) as error:
             raise AssertionError(f"after an interruption at {interrupt.where} (line {line} of {lines})") from error
+
+
+def test_an_interruption_at_every_line_of_a_commit(tmp_path):
+    functions, line, interrupted = ("commit", "_finish", "recover", "call", "_end_epoch"), 0, True
+    while interrupted:
+        line += 1
+        solver = make("plain")
+        interrupt = InterruptAtLine(solver, line, BATCHES - 1, functions)
+        try:
+            with interrupt:
+                solver.train(1)
+        except KeyboardInterrupt:
+            assert_as_undisturbed("plain", go_on("plain", solver, "train" if line % 2 else "resume", tmp_path))
+        interrupted = interrupt.where is not None
+    assert line > 40
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no timers that send signals")
