@@ -185,6 +185,32 @@ def test_an_exception_in_the_model_the_update_or_a_file(name, place, way, tmp_pa
     assert_as_undisturbed(name, solver)
 
 
+def test_a_divergence_after_an_interrupted_update_undoes_no_step(monkeypatch):
+    """The arrays from before the last step were being written to: they are not to be returned to."""
+    solver = make("plain")
+    backend = type(gconv.get_backend(*solver.model.params.values()))
+    real, calls = backend.update, []
+
+    def interrupted(self, rule, ws, dws, states, scalars, constants, outs, *rest):
+        calls.append(1)
+        if len(calls) == 3:
+            outs[0][...] = np.nan
+            raise KeyboardInterrupt
+        real(self, rule, ws, dws, states, scalars, constants, outs, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(backend, "update", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            solver.train()
+    expected = {name: w.copy() for name, w in last(solver).items()}
+    loss = solver.model.loss
+    solver.model.loss = lambda X, y=None: loss(X) if y is None else (np.inf, loss(X, y)[1])
+    with pytest.raises(FloatingPointError, match="are those that this training began with"):
+        solver.train()
+    for name, w in solver.model.params.items():
+        np.testing.assert_array_equal(w, expected[name])
+
+
 class InterruptAtLine:
     """Raises KeyboardInterrupt before the n-th line of the package that is run, from an iteration on."""
 
