@@ -18,7 +18,7 @@ import numpy as np
 
 from gconv import __version__, fast_layers
 from gconv._updates import step_all
-from gconv.backends import get_backend, use_backend
+from gconv.backends import BackendUnavailableError, get_backend, use_backend
 from gconv.backends.threads import get_num_threads
 from gconv.backends.update_rules import UPDATE_RULES
 from gconv.benchmarking.shapes import CPU, GPU, SEED, Convolution, Shape, fewer
@@ -56,7 +56,11 @@ def synchronize() -> None:
 def versions() -> dict[str, str]:
     """Return what the figures depend on."""
     found = {"gconv": __version__, "numpy": np.__version__}
-    if get_backend().name == "gpu":
+    try:
+        on_device = get_backend().name == "gpu"
+    except BackendUnavailableError:
+        on_device = False  # each row will say so
+    if on_device:
         from gconv.backends.gpu_diagnosis import describe_gpu
 
         return {**found, "device": describe_gpu()}
