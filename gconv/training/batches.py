@@ -30,13 +30,14 @@ class Batches:
             raise ValueError("Solver: data['X_train'] must hold at least one sample; got none")
         _check_augment(augment, self.X_train)
         self._augment = augment
-        self._there: dict[str, Array] = {}
+        self._there: dict[str, tuple[Array, Array]] = {}
 
     def resident(self, name: str, backend: Backend) -> Array:
         """Return ``X_train``, ... on the model's backend, moved there once."""
-        if name not in self._there:
-            self._there[name] = backend.asarray(getattr(self, name))
-        return self._there[name]
+        array = getattr(self, name)
+        if name not in self._there or self._there[name][0] is not array:  # somebody may set another one
+            self._there[name] = array, backend.asarray(array)
+        return self._there[name][1]
 
     def where(self, array: Array, backend: Backend) -> Array:
         """Return ``array``, or the copy on the model's backend of one that is the data set's own."""

@@ -15,7 +15,7 @@ from gconv.training.hooks import Hooks
 from gconv.training.model import buffers_of, check_loss
 from gconv.training.optimizer import Optimizer
 from gconv.training.run import Change, Item, Moment, Run
-from gconv.training.steps import Steps, diverged
+from gconv.training.steps import NOT_UNDONE, UNDONE, Steps, diverged
 from gconv.training.two_arrays import TwoArrays
 
 __all__ = ["MAX_QUEUED", "DeviceSteps", "Queued"]
@@ -143,7 +143,7 @@ class DeviceSteps(Steps):
         self._moments, self.first = {}, run.iteration
         self._check_labels()
         what = f"the loss must be finite; got {loss}"
-        raise diverged(run, what, iteration + 1, rate, before is not None)
+        raise diverged(what, iteration + 1, rate, NOT_UNDONE if before is None else UNDONE)
 
     def _check_labels(self) -> None:
         """Raise ValueError if a label made the loss not finite: on the device labels are not looked at before."""

@@ -242,7 +242,10 @@ class Loop:
             if val_acc > run.best_val_acc or run.best_val_acc == 0 or math.isnan(val_acc):
                 fields["best_val_acc"] = 0.0 if math.isnan(val_acc) else val_acc
                 fields["best_params"], fields["best_buffers"] = run.copies()
-            values = train_acc, val_acc, run.iteration, run.step_rate
+            rate = run.step_rate
+            if rate is None:  # stopped before the first step
+                rate = self._optimizer.rate(run.optim_configs, run.iteration, self.total(run.num_epochs))
+            values = train_acc, val_acc, run.iteration, rate
             names = "train_acc_history", "val_acc_history", "eval_iterations", "learning_rate_history"
             entries = {name: (moment.checks, value) for name, value in zip(names, values, strict=True)}
             run.commit(Change({}, {}, None, entries, fields))
@@ -258,9 +261,9 @@ class Loop:
         for name in self._optimizer.trained:
             if run.step_left_finite_numbers(name):
                 iteration, rate = run.iteration, run.step_rate
-                raise diverged(
-                    run, f"model.params[{name!r}] must stay finite; it did not", iteration, rate, run.undo_step()
-                )
+                run.undo_step()
+                left = "That step was undone: model.params are the last ones with a finite loss"
+                raise diverged(f"model.params[{name!r}] must stay finite; it did not", iteration, rate, left)
 
     def _save(self) -> None:
         name = self._settings.checkpoint_name

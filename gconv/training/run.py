@@ -163,6 +163,7 @@ class Run:
         """Let an epoch begin here: the data are others."""
         self.epoch_start = self.iteration
         self.draws.order, self.draws.ahead = None, []
+        self._before_step = None  # of other data, in an epoch of another length
 
     def begin_anew(self, params: dict[str, Array], buffers: dict[str, Array], configs: Configs) -> None:
         """Forget all training, and begin with copies of these."""
@@ -281,26 +282,37 @@ class Run:
 
     def install_best(self) -> None:
         """Put the best parameters into the model and remember the last ones, to go on from."""
-        if self.best_params and self._last is None:
-            self._installed = {}
-            self._last = dict(self.model.params), buffers_of(self.model)
-            self.model.params.update({name: w.copy() for name, w in self.best_params.items()})
+        if not self.best_params:
+            return
+        # An interruption may have come before the parameters were put there.
+        waiting = self._last is not None and all(self.model.params.get(name) is w for name, w in self._last[0].items())
+        if self._last is None or waiting:
+            best = {name: w.copy() for name, w in self.best_params.items()}
+            if not waiting:
+                self._installed = {}
+                self._last = dict(self.model.params), buffers_of(self.model)
             if self.best_buffers:
                 write_buffers(self.model, {name: a.copy() for name, a in self.best_buffers.items()})
-            self._installed = dict(self.model.params)
+            self._installed = best
+            self.model.params.update(best)
 
     def last_state(self) -> tuple[dict[str, Array], dict[str, Array]]:
         """Return the parameters and buffers that training goes on from.
 
         After a training they are not the ones in the model, which are the best, unless others were put there since.
         """
-        if self._last is not None and all(self.model.params.get(name) is w for name, w in self._installed.items()):
-            return dict(self._last[0]), dict(self._last[1])
+        if self._last is not None:
+            there = self.model.params
+            for known in (self._installed, self._last[0]):
+                if all(there.get(name) is w for name, w in known.items()):
+                    return dict(self._last[0]), dict(self._last[1])
         return dict(self.model.params), buffers_of(self.model)
 
     def reinstall_last(self) -> None:
         """Take the last parameters up again, unless others were put into the model since."""
         params, buffers = self.last_state()
+        if any(self.model.params[name] is w for name, w in params.items()):
+            self._before_step = None  # others were put there, and are not to be undone
         self.model.params.update(params)
         if buffers:
             write_buffers(self.model, buffers)

@@ -92,13 +92,13 @@ def encode(content: Content, options: dict[str, Any], model: Any) -> tuple[dict[
     for prefix, named in groups.items():
         check_state_arrays("Solver.save", prefix, named, trained=prefix in ("param", "best"))
         for name, array in named.items():
-            arrays[f"{prefix}.{name}"] = get_backend(array).to_numpy(array)
+            arrays[f"{prefix}.{name}"] = _host(array)
     scalars: dict[str, dict[str, Any]] = {}
     for name, config in content.configs.items():
         states = {key: value for key, value in config.items() if isinstance(getattr(value, "shape", None), tuple)}
         # A NumPy scalar is a number; the state of a parameter without axes is an array.
         states = {key: value for key, value in states.items() if not isinstance(value, np.generic)}
-        arrays |= {f"optim.{name}.{key}": get_backend(value).to_numpy(value) for key, value in states.items()}
+        arrays |= {f"optim.{name}.{key}": _host(value) for key, value in states.items()}
         scalars[name] = {key: plain(value) for key, value in config.items() if key not in states}
     for history, values in content.histories.items():
         arrays[history] = np.asarray(values, dtype=np.float64)
@@ -129,6 +129,12 @@ def encode(content: Content, options: dict[str, Any], model: Any) -> tuple[dict[
         "model": model,
     }
     return arrays, description
+
+
+def _host(array: Array) -> Array:
+    """Return an array on the host, in the machine's byte order."""
+    found = get_backend(array).to_numpy(array)
+    return found.astype(found.dtype.newbyteorder("="), copy=False)
 
 
 def decode(
@@ -194,7 +200,7 @@ def _content(arrays: dict[str, Array], description: dict[str, Any], expected: Ex
         best_val_acc=description["best_val_acc"],
         seconds=description["seconds"],
         step_rate=description.get("step_rate"),
-        due=tuple((event, who) for event, who in description.get("due", ())),
+        due=_due(description, expected),
         drawn=Drawn(words, description["generator"], arrays.get("order"), tuple(ahead)),
     )
 
@@ -206,6 +212,14 @@ def _states(arrays: dict[str, Array]) -> dict[str, dict[str, Array]]:
         name, _, key = whole.rpartition(".")
         found.setdefault(name, {})[key] = array
     return found
+
+
+def _due(description: dict[str, Any], expected: Expected) -> tuple[tuple[str, str], ...]:
+    """Return what is still to be done; older files say nothing, and may be of an epoch that was not counted yet."""
+    if "due" not in description:
+        into = description["iteration"] - _epoch_start(description, expected)
+        return (("epoch", ""), ("check", "")) if into == expected.iterations_per_epoch else ()
+    return tuple((event, who) for event, who in description["due"])
 
 
 def _epoch_start(description: dict[str, Any], expected: Expected) -> int:

@@ -14,7 +14,10 @@ from gconv.training.model import check_gradients, check_loss
 from gconv.training.optimizer import Optimizer
 from gconv.training.run import Change, Item, Run
 
-__all__ = ["Diverged", "HostSteps", "Steps", "diverged"]
+__all__ = ["NOT_UNDONE", "UNDONE", "Diverged", "HostSteps", "Steps", "diverged"]
+
+UNDONE = "The step before was undone: model.params are the last ones with a finite loss"
+NOT_UNDONE = "model.params are those that this training began with"
 
 
 class Diverged(FloatingPointError):
@@ -89,15 +92,12 @@ class HostSteps(Steps):
         except BaseException:
             run.recover()
             raise
-        raise diverged(run, f"the loss must be finite; got {value}", run.iteration + 1, rate, run.undo_step())
+        left = UNDONE if run.undo_step() else NOT_UNDONE
+        raise diverged(f"the loss must be finite; got {value}", moment.position[0] + 1, rate, left)
 
 
-def diverged(run: Run, what: str, iteration: int, rate: float | None, undone: bool) -> Diverged:
-    """Return the error of a training that has left the finite numbers."""
-    if undone:
-        left = "The step before was undone: model.params are the last ones with a finite loss"
-    else:
-        left = "model.params are those that this training began with"
+def diverged(what: str, iteration: int, rate: float | None, left: str) -> Diverged:
+    """Return the error of a training that has left the finite numbers; ``left`` says how it was left."""
     return Diverged(
         f"Solver.train: {what} at iteration {iteration} with learning rate {rate}. {left}; try a smaller learning rate"
     )

@@ -277,6 +277,34 @@ def test_another_data_set_of_another_length(backend):
         assert len(solver.loss_history) == solver.iteration
 
 
+def test_a_divergence_on_other_data_or_weights_undoes_nothing_of_before(backend):
+    nothing = {**DATA, "X_train": np.full_like(DATA["X_train"], np.nan)}
+    for change in ("data", "weights"):
+        solver = solver_of(TwoLayerNet(12, 3, 4, rng=0))
+        solver.train(1)
+        if change == "data":
+            solver.set_data(nothing)
+        else:
+            solver.model.params["W1"] = backend.asarray(np.full((12, 3), 0.25, solver.model.params["W1"].dtype))
+            solver.X_train = nothing["X_train"]
+        with np.errstate(all="ignore"), pytest.raises(FloatingPointError, match="are those that this training began"):
+            solver.train(1)
+        assert solver.iteration == len(solver.loss_history) == 4
+        if change == "weights":
+            assert backend.to_numpy(solver.model.params["W1"])[0, 0] == 0.25
+        solver.set_data(DATA)
+        solver.train(1)
+        assert solver.iteration == 8
+
+
+def test_other_validation_data_set_on_the_solver_are_looked_at(backend):
+    solver = solver_of(TwoLayerNet(12, 3, 4, rng=0))
+    solver.check_accuracy(solver.X_val, solver.y_val)
+    predicted = backend.to_numpy(solver.predict(backend.asarray(DATA["X_val"])))
+    solver.y_val = predicted
+    assert solver.check_accuracy(solver.X_val, solver.y_val) == 1
+
+
 def test_a_changed_data_set_in_mid_epoch_is_resumed(backend, tmp_path):
     class Stop:
         def on_iteration(self, run):

@@ -47,5 +47,8 @@ class ClipGradients(Callback):
 
     def on_gradients(self, run: Run, grads: dict[str, Array]) -> dict[str, Array]:
         """Return the gradients times min(1, max_norm / norm)."""
+        dtypes = sorted({str(grad.dtype) for grad in grads.values()})
+        if len(dtypes) > 1:
+            raise TypeError(f"ClipGradients: grads must have one dtype; got {', '.join(dtypes)}")
         clipped = get_backend(*grads.values()).clip_gradients(list(grads.values()), self.max_norm)
         return dict(zip(grads, clipped, strict=True))
