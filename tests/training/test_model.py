@@ -305,6 +305,33 @@ def test_other_validation_data_set_on_the_solver_are_looked_at(backend):
     assert solver.check_accuracy(solver.X_val, solver.y_val) == 1
 
 
+def test_another_data_set_gets_a_permutation_of_its_own(backend):
+    seen = []
+
+    class Recorder(TwoLayerNet):
+        def loss(self, X, y=None):
+            if y is not None:
+                seen.extend(backend.to_numpy(X)[:, 0].tolist())
+            return super().loss(X, y)
+
+    class Stop:
+        def on_iteration(self, run):
+            if run.iteration == 2:
+                run.stop("in mid-epoch")
+
+    def data_of(values):
+        X, y = backend.asarray(np.asarray(values, np.float64)[:, None]), backend.asarray(np.zeros(len(values), int))
+        return {"X_train": X, "y_train": y, "X_val": X, "y_val": y}
+
+    options = {"sampling": "shuffle", "batch_size": 6, "callbacks": [Stop()], "verbose": False, "seed": 0}
+    solver = Solver(Recorder(1, 2, 2), data_of(range(24)), num_epochs=1, **options)
+    solver.train()
+    del seen[:]
+    solver.set_data(data_of(range(100, 124)))
+    solver.train(1)
+    assert sorted(seen) == list(range(100, 124))
+
+
 def test_a_changed_data_set_in_mid_epoch_is_resumed(backend, tmp_path):
     class Stop:
         def on_iteration(self, run):

@@ -277,6 +277,25 @@ def test_running_averages_belong_to_the_best_parameters(backend, data):
     assert solver.check_accuracy(data["X_val"], data["y_val"]) == solver.best_val_acc
 
 
+def test_the_running_averages_of_the_best_check_are_installed(backend, data):
+    """The first check is called the best: its averages, which one step has moved, are in the model afterwards."""
+    first = {}
+
+    class OnlyTheFirst:
+        def on_iteration(self, run):
+            if run.iteration == 1:
+                first.update({name: backend.to_numpy(a).copy() for name, a in run.model.buffers.items()})
+            run.best_val_acc = 2.0 if run.iteration > 1 else 0.0
+
+    model = FullyConnectedNet([8], 192, 4, normalization="batchnorm", dtype=np.float64)
+    solver = Solver(model, data, num_epochs=2, batch_size=30, verbose=False, seed=2, callbacks=[OnlyTheFirst()])
+    solver.train()
+    assert first.keys() == model.buffers.keys()
+    for name, array in first.items():
+        np.testing.assert_array_equal(backend.to_numpy(model.buffers[name]), array)
+        assert (backend.to_numpy(solver.run.last_state()[1][name]) != array).any()
+
+
 @pytest.mark.parametrize(
     ("options", "error", "text"),
     [
