@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from gconv._checks import common_dtype
 from gconv._typing import Array
 from gconv.backends import Backend, array_kind, backend_of_kind, get_backend, known_kind
 
-__all__ = ["backend_of", "prepare"]
+__all__ = ["backend_of", "prepare", "with_axes"]
 
 
 def backend_of(func: str, **arrays: Array) -> Backend:
@@ -42,3 +44,8 @@ def prepare(func: str, **arrays: Array) -> tuple[Any, ...]:
     backend = backend_of(func, **arrays)
     dtype = common_dtype(func, **arrays)
     return backend, *(backend.asarray(array, dtype) for array in arrays.values())
+
+
+def with_axes(array: Array) -> Array:
+    """Return the array that a NumPy scalar, as operations on arrays without axes give, stands for."""
+    return np.asarray(array) if isinstance(array, np.generic) else array

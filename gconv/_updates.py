@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gconv._arguments import backend_of
+from gconv._arguments import backend_of, with_axes
 from gconv._checks import check_shape, common_dtype, integer, one_of, param, real_number
 from gconv._typing import Array
 from gconv.backends import Backend
@@ -202,7 +202,7 @@ def _checked(
     """Return the arguments of an update, ``name`` being the parameter's; ``like`` is what it most often is like."""
     func, label = rule.name, "" if name is None else f" for parameter {name!r}"
     numbers, t = _numbers(rule, config, label)
-    w, dw = _with_axes(w), _with_axes(dw)
+    w, dw = with_axes(w), with_axes(dw)
     if like is not None and type(w) is type(like.w) and w.dtype is like.w.dtype:
         backend, dtype = like.backend, w.dtype
     else:
@@ -220,7 +220,7 @@ def _checked(
     for key in rule.states:
         array = config.get(key)
         if array is not None and (type(array) is not kind or array.shape != shape or array.dtype is not dtype):
-            array, what = _with_axes(array), f"config[{key!r}]{label}"
+            array, what = with_axes(array), f"config[{key!r}]{label}"
             if type(array) is not kind:
                 backend_of(func, **{f"w{label}": w, what: array})
             check_shape(func, what, array, shape, "of w")
@@ -231,11 +231,6 @@ def _checked(
 
 def _writeable(array: Array) -> bool:
     return type(array) is not np.ndarray or array.flags.writeable
-
-
-def _with_axes(array: Array) -> Array:
-    """Return what an operation on NumPy arrays without axes gave, a scalar, as the array that it stands for."""
-    return np.asarray(array) if isinstance(array, np.generic) else array
 
 
 def _numbers(rule: UpdateRule, config: Config, label: str) -> tuple[dict[str, float], int]:

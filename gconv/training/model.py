@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from gconv._arguments import with_axes
 from gconv._typing import Array
 from gconv.backends import Backend, array_kind, get_backend
 
@@ -43,12 +44,7 @@ def buffers_of(model: Any) -> dict[str, Array]:
         return {}
     if not isinstance(found, dict):
         raise TypeError(f"{FUNC}: model.buffers must be a dictionary of arrays; got {type(found).__name__}")
-    return {name: _with_axes(array) for name, array in found.items()}
-
-
-def _with_axes(array: Array) -> Array:
-    """Return the array that a NumPy scalar, as operations on arrays without axes give, stands for."""
-    return np.asarray(array) if isinstance(array, np.generic) else array
+    return {name: with_axes(array) for name, array in found.items()}
 
 
 def write_buffers(model: Any, buffers: dict[str, Array]) -> None:
@@ -97,7 +93,7 @@ def _adopt_native_arrays(model: Any) -> None:
     """Turn arrays of the other byte order, as files may hold them, and NumPy scalars into the machine's arrays."""
     for name, array in model.params.items():
         if not array.dtype.isnative or isinstance(array, np.generic):
-            model.params[name] = get_backend(_with_axes(array)).asarray(_with_axes(array))
+            model.params[name] = get_backend(with_axes(array)).asarray(with_axes(array))
     buffers = buffers_of(model)
     foreign = {name: get_backend(a).asarray(a) for name, a in buffers.items() if not a.dtype.isnative}
     if foreign:
@@ -153,7 +149,7 @@ def check_gradients(what: str, params: dict[str, Array], grads: dict[str, Any]) 
             raise ValueError(f"{FUNC}: {what}[{name!r}] must have shape {tuple(w.shape)}; got {tuple(grad.shape)}")
         if grad.dtype != w.dtype:
             raise TypeError(f"{FUNC}: {what}[{name!r}] must have the parameter's dtype, {w.dtype}; got {grad.dtype}")
-        found[name] = _with_axes(grad)
+        found[name] = with_axes(grad)
     return found
 
 
