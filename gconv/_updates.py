@@ -139,14 +139,12 @@ def step_all(
     }
 
 
-def check_config(update_rule: str, config: Config) -> None:
-    """Raise ValueError or TypeError unless a step could be done with the numbers in ``config``."""
-    _numbers(_rule("check_config", update_rule), config, "")
+def check_config(update_rule: str, config: Config, whose: str = "") -> None:
+    """Raise ValueError or TypeError, with ``whose`` in its text, unless a step could be done with these numbers."""
+    _numbers(_rule("check_config", update_rule), config, whose)
 
 
-def step_scalars(
-    update_rule: str, config: Config, rates: Sequence[float], first_t: int | None = None
-) -> list[tuple[float, ...]]:
+def step_scalars(update_rule: str, config: Config, rates: Sequence[float]) -> list[tuple[float, ...]]:
     """Return what a table of a StepControl holds of steps to come.
 
     Parameters
@@ -157,8 +155,6 @@ def step_scalars(
         Hyper-parameters, and ``t`` where the rule counts.
     rates : sequence of float
         The learning rate of each step.
-    first_t : int, optional
-        The number of the first of these steps, from 1; else that of the next one, t + 1.
 
     Returns
     -------
@@ -167,8 +163,7 @@ def step_scalars(
     """
     rule = _rule("step_scalars", update_rule)
     numbers, t = _numbers(rule, config, "")
-    first = t + 1 if first_t is None else first_t
-    return [rule.scalars({**numbers, "learning_rate": rate}, first + i) for i, rate in enumerate(rates)]
+    return [rule.scalars({**numbers, "learning_rate": rate}, t + 1 + i) for i, rate in enumerate(rates)]
 
 
 def _parts(parameters: Mapping[str, _Parameter]) -> list[list[str]]:

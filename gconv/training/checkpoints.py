@@ -19,7 +19,7 @@ from gconv.files import (
 from gconv.training.augmentation import Augment
 from gconv.training.batches import Batches
 from gconv.training.hooks import Hooks, all_due
-from gconv.training.model import model_backend
+from gconv.training.model import buffers_of, model_backend
 from gconv.training.optimizer import Optimizer
 from gconv.training.run import Run
 from gconv.training.settings import Settings
@@ -47,7 +47,8 @@ def expected_of(run: Run, batches: Batches, optimizer: Optimizer, hooks: Hooks, 
     return Expected(
         params=run.model.params,
         trained=optimizer.trained,
-        buffers=getattr(run.model, "buffer_values", dict)(),
+        buffers=getattr(run.model, "buffer_values", lambda: buffers_of(run.model))(),
+        buffers_are_all=hasattr(run.model, "buffer_values"),
         update_rule=optimizer.update_rule,
         options=run.options,
         image_shape=tuple(batches.X_train.shape[1:]),

@@ -11,11 +11,12 @@ from gconv._typing import Array
 from gconv.backends import Backend
 from gconv.backends.base import StepControl
 from gconv.training.batches import Batches
+from gconv.training.divergence import NOT_UNDONE, UNDONE, diverged
 from gconv.training.hooks import Hooks
 from gconv.training.model import buffers_of, check_loss
 from gconv.training.optimizer import Optimizer
 from gconv.training.run import Change, Item, Moment, Run
-from gconv.training.steps import NOT_UNDONE, UNDONE, Steps, diverged
+from gconv.training.steps import Steps
 from gconv.training.two_arrays import TwoArrays
 
 __all__ = ["MAX_QUEUED", "DeviceSteps", "Queued"]
@@ -59,13 +60,14 @@ class DeviceSteps(Steps):
         if run.before_step is not None:
             self._moments[run.iteration - 1] = run.before_step
         self._buffer_arrays = TwoArrays()
+        self._copy_buffers = True  # before a step: a model may write to them
 
     def step(self, due: tuple[Item, ...], until_check: Callable[[], int]) -> None:
         """Queue one step."""
         run = self._run
         if run.iteration - self.first == MAX_QUEUED:
             self.settle()
-        moment = run.begin(self._draws_more)
+        moment = run.begin(self._draws_more, self._copy_buffers)
         try:
             rate = self._optimizer.rate(run.optim_configs, run.iteration, self._schedule_end)
             run.forget_step_before()
@@ -148,7 +150,7 @@ class DeviceSteps(Steps):
     def _check_labels(self) -> None:
         """Raise ValueError if a label made the loss not finite: on the device labels are not looked at before."""
         labels = self._backend.to_numpy(self.y)
-        classes = self._run.model.loss(self.X[:1]).shape[1]
+        classes = self._run.model.loss(self.X[:1].copy()).shape[1]
         wrong = labels[(labels < 0) | (labels >= classes)]
         if len(wrong):
             raise ValueError(

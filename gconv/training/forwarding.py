@@ -23,10 +23,16 @@ def forwards(**parts: str) -> Callable[[Facade], Facade]:
 
 
 def _forwarded(part: str, name: str) -> Any:
+    def owner(facade: Any) -> Any:
+        found = getattr(facade, part)
+        if found is None:
+            raise AttributeError(f"{type(facade).__name__}: {name} is there when there are {part}; there are none yet")
+        return found
+
     def read(facade: Any) -> Any:
-        return getattr(getattr(facade, part), name)
+        return getattr(owner(facade), name)
 
     def write(facade: Any, value: Any) -> None:
-        setattr(getattr(facade, part), name, value)
+        setattr(owner(facade), name, value)
 
     return property(read, write, doc=f"The ``{name}`` of ``{part}``.")

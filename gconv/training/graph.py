@@ -15,7 +15,7 @@ from gconv.training.device import MAX_QUEUED, DeviceSteps, Queued
 from gconv.training.hooks import Hooks
 from gconv.training.model import buffers_of, write_buffers
 from gconv.training.optimizer import Optimizer
-from gconv.training.run import Run
+from gconv.training.run import Item, Run
 
 __all__ = ["GraphSteps"]
 
@@ -25,10 +25,10 @@ Configs = dict[str, dict[str, Any]]
 
 
 class Side(NamedTuple):
-    """A graph, the parameters that it reads, and what it will have written."""
+    """A graph, what it reads, and what it will have written."""
 
     graph: Any
-    source: dict[str, Array]
+    source: Queued
     after: Queued
 
 
@@ -55,18 +55,46 @@ class GraphSteps(DeviceSteps):
         self._required = required
         self._refused = not required and self._draws_more
         self._eager = WARM_UP  # so many steps come before a graph
+        self._pause = 1
+        self._left: Configs = {}  # the configurations that the last step has left
         self._rates: list[list[float]] = []  # of each part of the update, in the steps to come
         self._parts: list[list[str]] = []
         self._indices = self._changes = self._table = self._recorder = None  # type: Any
         self._captured: dict[Any, tuple[Side, list[Array]]] = {}
         self._sides: list[Side] = []  # in turn
 
+    def step(self, due: tuple[Item, ...], until_check: Callable[[], int]) -> None:
+        """Queue one step."""
+        if self._sides and self._was_changed():
+            self._leave(self._pause)
+            # Whoever does so may do it again, and capturing takes longer than a few steps.
+            self._pause *= 2
+        super().step(due, until_check)
+        configs = self._run.optim_configs
+        self._left = {name: dict(config) for name, config in configs.items()} if self._sides else {}
+
+    def _was_changed(self) -> bool:
+        """Return whether a callback has changed what is in a graph: arrays, or numbers that no table has."""
+        run, source = self._run, self._sides[0].source
+        if any(run.model.params[name] is not w for name, w in source.params.items()):
+            return True
+        buffers = buffers_of(run.model)
+        if any(buffers.get(name) is not array for name, array in source.buffers.items()):
+            return True
+        return any(
+            config.get(key) is not value
+            for name, config in run.optim_configs.items()
+            for key, value in self._left.get(name, {}).items()
+            if key != "learning_rate"
+        )
+
+    def _leave(self, steps: int) -> None:
+        """Do so many steps without a graph: other arrays are not ours to write to."""
+        self._sides, self._rates, self._eager, self._copy_buffers = [], [], steps, True
+        self.settle()
+
     def _next(self, until_check: Callable[[], int]) -> Queued:
         """Queue the next step, as a replay where that can be."""
-        if self._sides and any(self._run.model.params[name] is not w for name, w in self._sides[0].source.items()):
-            # Somebody has put other arrays into the model, which are not ours to write to.
-            self._sides, self._rates, self._eager = [], [], 1
-            self.settle()
         if not self._refused and not self._eager and self._usable(until_check):
             return self._replay()
         self._eager = max(self._eager - 1, 0)
@@ -92,6 +120,9 @@ class GraphSteps(DeviceSteps):
             if self._required:
                 raise RuntimeError(f"Solver: graph=True needs a step that can be captured; got: {error}") from error
             self._refused = True
+            # The step writes to arrays that nobody returns to.
+            write_buffers(self._run.model, {name: a.copy() for name, a in buffers_of(self._run.model).items()})
+            self._leave(0)
             return False
         self._plan(min(until_check(), MAX_QUEUED))
         return True
@@ -110,6 +141,7 @@ class GraphSteps(DeviceSteps):
         if self._table is None or parts != self._parts:
             self._parts, self._table = parts, xp.zeros((MAX_QUEUED, len(parts), 4))
         self._sides = self._both_sides()
+        self._copy_buffers = False
 
     def _plan(self, count: int) -> None:
         """Draw so many minibatches, and put them and the scalars of their steps on the device."""
@@ -206,7 +238,7 @@ class GraphSteps(DeviceSteps):
             write_buffers(model, before.buffers)
         if drawn:
             raise ValueError("the model draws random numbers on the host, which a replay would not")
-        return Side(graph, source.params, after[0])
+        return Side(graph, source, after[0])
 
 
 def _same_state(a: Any, b: Any) -> bool:

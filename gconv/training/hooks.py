@@ -41,10 +41,11 @@ class Hooks:
                     f"Solver: callbacks must be objects with at least one of {', '.join(EVENTS)}; got {callback!r}"
                 )
             sets_rate = callable(methods["learning_rate_factor"]) or getattr(callback, "sets_learning_rate", False)
+            changes = getattr(callback, "changes_training", False)
             who = f"looking:{number}"
             if sets_rate:
                 setters.append(type(callback).__name__)
-            if sets_rate or callable(methods["on_gradients"]):
+            if sets_rate or changes or callable(methods["on_gradients"]):
                 known = dataclasses.is_dataclass(callback)
                 who = f"changing:{len(self.changing)}"
                 self.changing.append(repr(callback) if known else type(callback).__name__)

@@ -13,15 +13,16 @@ from gconv._progress import Progress
 from gconv.training.batches import Batches
 from gconv.training.checkpoints import expected_of, read, read_newest, refuse_foreign, save_epoch
 from gconv.training.device import DeviceSteps
+from gconv.training.divergence import Diverged
 from gconv.training.evaluation import accuracy
 from gconv.training.graph import GraphSteps
 from gconv.training.hooks import CHECK, EPOCH, SAVE, SAY, Hooks
 from gconv.training.locks import alone
-from gconv.training.model import FUNC, check_ready, model_backend
+from gconv.training.model import FUNC, check_config_of, check_ready, model_backend
 from gconv.training.optimizer import Optimizer
 from gconv.training.run import Change, Item, Run, nothing_queued
 from gconv.training.settings import Settings
-from gconv.training.steps import Diverged, HostSteps, Steps, diverged
+from gconv.training.steps import HostSteps, Steps
 
 __all__ = ["Loop"]
 
@@ -60,10 +61,13 @@ class Loop:
 
     def _train(self, num_epochs: int | None = None) -> None:
         run, settings = self.run, self._settings
-        more = None if num_epochs is None else run.epoch + positive_int(FUNC, "num_epochs", num_epochs)
+        run.recover()
+        done = run.epoch + (EPOCH in run.due)
+        more = None if num_epochs is None else done + positive_int(FUNC, "num_epochs", num_epochs)
         total = self.total(settings.num_epochs if more is None else more)
         if run.iteration == 0 and settings.checkpoint_name is not None:
             refuse_foreign(settings.checkpoint_name)
+            check_config_of(FUNC, getattr(run.model, "config", None))
         if run.iteration < total or run.due:
             self._train_to(total)
         else:
@@ -94,7 +98,6 @@ class Loop:
         """Iterate up to ``total``, or until a callback stops it."""
         run = self.run
         self._total, finite = total, True
-        run.recover()
         self._check_before()
         run.reinstall_last()
         run.stopped = run.failure = None
@@ -116,9 +119,9 @@ class Loop:
             run.failure = error
             raise
         finally:
+            run.stop_clock()
             self._print = print
             run.recover()
-            run.stop_clock()
             try:
                 self._hooks.call("on_end", run)
             finally:
@@ -228,7 +231,7 @@ class Loop:
         """Check the accuracy; the best parameters so far are kept."""
         run, batches, settings = self.run, self._batches, self._settings
         run.settle()
-        self._require_finite()
+        run.require_finite()
         moment = run.begin()
         try:
             parts = (
@@ -254,16 +257,6 @@ class Loop:
             raise
         epochs = run.epoch + (self._total - run.epoch_start) // run.iterations_per_epoch
         self._say(f"(Epoch {run.epoch} / {epochs}) train acc: {train_acc:f}; val_acc: {val_acc:f}")
-
-    def _require_finite(self) -> None:
-        """Raise FloatingPointError, the last step undone, if it has left the finite numbers; no loss shows it yet."""
-        run = self.run
-        for name in self._optimizer.trained:
-            if run.step_left_finite_numbers(name):
-                iteration, rate = run.iteration, run.step_rate
-                run.undo_step()
-                left = "That step was undone: model.params are the last ones with a finite loss"
-                raise diverged(f"model.params[{name!r}] must stay finite; it did not", iteration, rate, left)
 
     def _save(self) -> None:
         name = self._settings.checkpoint_name

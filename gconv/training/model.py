@@ -7,6 +7,7 @@ for checkpoints, and ``capturable``.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -19,12 +20,15 @@ from gconv.backends import Backend, array_kind, get_backend
 __all__ = [
     "FUNC",
     "buffers_of",
+    "check_config_of",
     "check_gradients",
     "check_loss",
     "check_model",
     "check_ready",
     "check_scores",
     "check_state_arrays",
+    "clear_buffers",
+    "draws_nothing",
     "model_backend",
     "write_buffers",
 ]
@@ -62,10 +66,33 @@ def write_buffers(model: Any, buffers: dict[str, Array]) -> None:
         model.buffers = dict(buffers)
 
 
+def clear_buffers(model: Any) -> None:
+    """Let the model have no buffers again, as one that makes them in its first step."""
+    if getattr(model, "buffers", None) is not None:
+        model.buffers = None
+
+
+def draws_nothing(model: Any) -> bool:
+    """Return whether a step draws no random numbers, by a ``capturable`` written for the ``loss`` at hand."""
+    if not getattr(model, "capturable", False):
+        return False
+    classes = type(model).__mro__
+    says = next((i for i, cls in enumerate(classes) if "capturable" in vars(cls)), 0)
+    return "capturable" in vars(model) or not any("loss" in vars(cls) for cls in classes[:says])
+
+
 def check_model(model: Any) -> None:
     """Raise an error unless the model is what a Solver can be made for."""
     if not isinstance(getattr(model, "params", None), dict) or not callable(getattr(model, "loss", None)):
         raise TypeError(f"Solver: model must have a dictionary params and a method loss; got {type(model).__name__}")
+
+
+def check_config_of(func: str, config: Any) -> None:
+    """Raise TypeError unless a model's ``config`` can stand in a checkpoint."""
+    try:
+        json.dumps(config)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise TypeError(f"{func}: model.config must be what JSON can hold, or not be there; got {error}") from error
 
 
 def check_state_arrays(func: str, what: str, arrays: dict[str, Array], trained: bool) -> None:
@@ -77,6 +104,8 @@ def check_state_arrays(func: str, what: str, arrays: dict[str, Array], trained: 
     for name, array in arrays.items():
         if not isinstance(name, str):
             raise TypeError(f"{func}: {what} must have strings for names; got {name!r:.80}")
+        if any("\ud800" <= letter <= "\udfff" for letter in name):
+            raise ValueError(f"{func}: {what} must have names that UTF-8 can encode; got {name!r:.80}")
         label = f"{what}[{name!r}]"
         if array_kind(array) is None and not isinstance(array, np.generic):
             raise TypeError(f"{func}: {label} must be a NumPy or CuPy array; got {type(array).__name__}")
@@ -110,6 +139,8 @@ def check_ready(model: Any, names: Iterable[str]) -> None:
     ValueError
         For NaN in a parameter, other parameters than the Solver was made for, buffers that can't be changed.
     """
+    if model.params is not model.params or not model.params:
+        raise ValueError(f"{FUNC}: model.params must be one dictionary, and not empty; got {model.params!r:.80}")
     check_state_arrays(FUNC, "model.params", model.params, trained=True)
     if set(model.params) != set(names):
         raise ValueError(f"{FUNC}: model.params must have the names {sorted(names)}; got {sorted(model.params)}")
@@ -130,6 +161,9 @@ def check_loss(answer: Any) -> tuple[Any, dict[str, Array]]:
     loss, grads = answer
     if getattr(loss, "shape", ()) != ():
         raise ValueError(f"{FUNC}: model.loss(X, y) must return one number as loss; got shape {tuple(loss.shape)}")
+    real = isinstance(loss, (float, int)) or (hasattr(loss, "dtype") and loss.dtype.kind in "fiu")
+    if not real or isinstance(loss, bool):
+        raise TypeError(f"{FUNC}: model.loss(X, y) must return a real number as loss; got {type(loss).__name__}")
     if not isinstance(grads, dict):
         raise TypeError(f"{FUNC}: model.loss(X, y) must return a dictionary of gradients; got {type(grads).__name__}")
     return loss, grads

@@ -78,13 +78,7 @@ class Optimizer:
             for name in self.trained
         }
         for name, config in self._initial.items():
-            try:
-                check_config(update_rule, config)
-            except (ValueError, TypeError) as error:
-                what = "groups" if name in self.chosen else "optim_config"
-                raise type(error)(
-                    f"Solver: {what} must be numbers that the rule takes, for {name!r}; got {error}"
-                ) from error
+            check_config(update_rule, config, f" for parameter {name!r}")
         self._arrays = TwoArrays()
 
     def configs(self) -> dict[str, Config]:
@@ -191,7 +185,9 @@ def _chosen(groups: Sequence[Group], params: dict[str, Array]) -> dict[str, dict
             raise ValueError(f"Solver: groups must select parameters among {', '.join(params)}; got {selector!r}")
         for name in selected:
             chosen.setdefault(name, {}).update(options)
-    return chosen
+    # Frozen or not: what is not says nothing.
+    said = {name: {k: v for k, v in options.items() if k != "frozen" or v} for name, options in chosen.items()}
+    return {name: options for name, options in said.items() if options}
 
 
 def _matcher(pattern: str) -> Callable[[str, Array], bool]:

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 from gconv._typing import Array
 from gconv.backends import array_kind, get_backend
 from gconv.files import save_checkpoint
+from gconv.training.divergence import diverged
 from gconv.training.draws import Drawn, Draws
-from gconv.training.model import buffers_of, write_buffers
+from gconv.training.model import buffers_of, clear_buffers, write_buffers
 from gconv.training.snapshots import CHECKS, Content, encode
 
 __all__ = ["Change", "Item", "Moment", "Run", "nothing_queued"]
@@ -28,7 +29,7 @@ class Moment(NamedTuple):
     """
 
     params: dict[str, Array]
-    buffers: dict[str, Array]
+    buffers: dict[str, Array] | None  # None where the model has none yet
     configs: Configs
     best: tuple[float, dict[str, Array], dict[str, Array]]
     position: tuple[int, int, int]  # iteration, epoch, the iteration at which the epoch began
@@ -106,8 +107,7 @@ class Run:
         self._open: tuple[Moment, Change | None] | None = None
         self._calling: Moment | None = None  # before the callback at hand
         self._before_step: Moment | None = None
-        self._replaced: set[str] = set()  # buffers of which the model makes a new array each step
-        self._buffers_seen: dict[str, Array] = {}
+        self._restoring: Content | None = None
         self._last: tuple[dict[str, Array], dict[str, Array]] | None = None
         self._installed: dict[str, Array] = {}
 
@@ -117,6 +117,11 @@ class Run:
     def seconds(self) -> float:
         """Time spent in training, in all."""
         return self._seconds + (0.0 if self._started is None else time.perf_counter() - self._started)
+
+    @property
+    def training(self) -> bool:
+        """Whether a training is under way."""
+        return self._started is not None
 
     def start_clock(self) -> None:
         """Count the time from here on."""
@@ -130,10 +135,22 @@ class Run:
         """End the training after the iteration at hand; for callbacks. It may go on later."""
         self.stopped = str(reason)
 
-    def moment(self, others_draw: bool = True) -> Moment:
-        """Return where the run stands; ``others_draw`` is False for what draws nothing but minibatches."""
+    def moment(self, others_draw: bool = True, copy_buffers: bool = True) -> Moment:
+        """Return where the run stands.
+
+        Parameters
+        ----------
+        others_draw : bool
+            False for what draws nothing but minibatches.
+        copy_buffers : bool
+            False for what writes to no buffer that is there.
+        """
         params, buffers = self.last_state()
-        kept = {name: a if name in self._replaced or array_kind(a) is None else a.copy() for name, a in buffers.items()}
+        kept: dict[str, Array] | None = buffers
+        if not buffers and getattr(self.model, "buffers", None) is None:
+            kept = None
+        elif copy_buffers:
+            kept = {name: a if array_kind(a) is None else a.copy() for name, a in buffers.items()}
         configs = {name: dict(config) for name, config in self.optim_configs.items()}
         best = self.best_val_acc, self.best_params, self.best_buffers
         position = self.iteration, self.epoch, self.epoch_start
@@ -144,7 +161,9 @@ class Run:
     def return_to(self, moment: Moment) -> None:
         """Stand there again."""
         self.model.params.update(moment.params)
-        if moment.buffers or buffers_of(self.model):
+        if moment.buffers is None:
+            clear_buffers(self.model)
+        elif moment.buffers or buffers_of(self.model):
             write_buffers(self.model, moment.buffers)
         self._last = None
         for name, config in moment.configs.items():
@@ -175,10 +194,9 @@ class Run:
 
     # Transactions -----------------------------------------------------------------------------------
 
-    def begin(self, others_draw: bool = True) -> Moment:
-        """Begin a transaction, and return where the run stands; the argument is that of ``moment``."""
-        moment = self.moment(others_draw)
-        self._buffers_seen = buffers_of(self.model)
+    def begin(self, others_draw: bool = True, copy_buffers: bool = True) -> Moment:
+        """Begin a transaction, and return where the run stands; the arguments are those of ``moment``."""
+        moment = self.moment(others_draw, copy_buffers)
         self._open = moment, None
         return moment
 
@@ -201,17 +219,13 @@ class Run:
         for name, value in change.fields.items():
             setattr(self, name, value)
         if "iteration" in change.fields:  # a step
-            self._notice_replaced()
             self._before_step = moment
         self._open = None
 
-    def _notice_replaced(self) -> None:
-        """Find the buffers that the step has put new arrays in place of: they need no copies."""
-        now, seen = buffers_of(self.model), self._buffers_seen
-        self._replaced = {name for name, array in now.items() if name in seen and seen[name] is not array}
-
     def recover(self) -> None:
         """Finish what was committed, undo what was not; after any exception, as often as one likes."""
+        if self._restoring is not None:
+            self._take_over(self._restoring)
         if self._open is not None:
             moment, change = self._open
             if change is not None:
@@ -232,13 +246,17 @@ class Run:
         """Let the arrays from before the last step be written to: it can't be undone any more."""
         self._before_step = None
 
-    def step_left_finite_numbers(self, name: str) -> bool:
-        """Return whether a parameter that was finite before the last step is so no more."""
-        if self._before_step is None:
-            return False
-        now, before = self.model.params[name], self._before_step.params[name]
-        finite = get_backend(now).xp.isfinite
-        return not bool(finite(now).all()) and bool(finite(before).all())
+    def require_finite(self) -> None:
+        """Raise FloatingPointError, the last step undone, if it has left the finite numbers; no loss shows it yet."""
+        before = self._before_step
+        for name in self.optim_configs if before is not None else ():
+            now, then = self.model.params[name], before.params[name]  # type: ignore[union-attr]
+            finite = get_backend(now).xp.isfinite
+            if not bool(finite(now).all()) and bool(finite(then).all()):
+                iteration, rate = self.iteration, self.step_rate
+                self.undo_step()
+                left = "That step was undone: model.params are the last ones with a finite loss"
+                raise diverged(f"model.params[{name!r}] must stay finite; it did not", iteration, rate, left)
 
     def undo_step(self) -> bool:
         """Return to before the last step; False where that is not known."""
@@ -326,8 +344,10 @@ class Run:
         In the middle of a step it is what stood before the step.
         """
         self.settle()
-        if self._open is not None and self._open[1] is not None:
+        if self._restoring is not None or (self._open is not None and self._open[1] is not None):
             self.recover()
+        if self._open is None:
+            self.require_finite()
         moment = self.moment() if self._open is None else self._open[0]
         due = moment.due[1:] if self._calling is not None else moment.due
         iteration, epoch, epoch_start = moment.position
@@ -336,7 +356,7 @@ class Run:
         return encode(
             Content(
                 params=moment.params,
-                buffers=moment.buffers,
+                buffers=moment.buffers or {},
                 best_params=best_params,
                 best_buffers=best_buffers,
                 configs=moment.configs,
@@ -356,6 +376,14 @@ class Run:
 
     def restore(self, content: Content) -> None:
         """Take over what a checkpoint held, which has been looked at in full."""
+        self._restoring = content
+        try:
+            self._take_over(content)
+        except BaseException:
+            self.recover()
+            raise
+
+    def _take_over(self, content: Content) -> None:
         for history, values in content.histories.items():
             getattr(self, history)[:] = values
         self._open = self._calling = self._before_step = None
@@ -374,6 +402,7 @@ class Run:
                 content.drawn,
             )
         )
+        self._restoring = None
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a checkpoint to go on from, whole or not at all; callbacks may, at any event.

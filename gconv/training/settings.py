@@ -15,14 +15,20 @@ __all__ = ["Settings"]
 OPTIONS = ("update_rule", "lr_decay", "batch_size", "num_train_samples", "num_val_samples", "sampling", "eval_every")
 
 
+# Parts of the Solver are made of these.
+FIXED = ("update_rule", "optim_config", "batch_size", "sampling", "augment")
+
+
 @dataclass
 class Settings:
-    """The Solver's options, under its names.
+    """The Solver's options, under its names; each is checked whenever it is set.
 
     Raises
     ------
     ValueError, TypeError
         For values out of range, or of a wrong type.
+    AttributeError
+        For another value of what is fixed once the Solver is made.
     """
 
     update_rule: str
@@ -41,18 +47,25 @@ class Settings:
     augment: Augment | None
     graph: bool | str
 
-    def __post_init__(self) -> None:
-        check_optim(self.update_rule, self.optim_config)
-        self.optim_config = dict(self.optim_config or {})
-        self.lr_decay = real_number("Solver", "lr_decay", self.lr_decay, 0)
-        self.batch_size = positive_int("Solver", "batch_size", self.batch_size)
-        self.num_epochs = integer("Solver", "num_epochs", self.num_epochs, 0)
-        self.print_every = positive_int("Solver", "print_every", self.print_every)
-        for name in ("num_train_samples", "num_val_samples", "eval_every"):
-            if getattr(self, name) is not None:
-                setattr(self, name, positive_int("Solver", name, getattr(self, name)))
-        one_of("Solver", "sampling", self.sampling, ("replacement", "shuffle"))
-        one_of("Solver", "graph", self.graph, ("auto", True, False))
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in FIXED and name in vars(self):
+            raise AttributeError(f"Solver: {name} can be given to a new Solver only; got {value!r:.80}")
+        super().__setattr__(name, self._checked(name, value))
+
+    def _checked(self, name: str, value: Any) -> Any:
+        if name == "optim_config":
+            check_optim(self.update_rule, value)
+            return dict(value or {})
+        if name == "lr_decay":
+            return real_number("Solver", name, value, 0)
+        if name == "num_epochs":
+            return integer("Solver", name, value, 0)
+        if name in ("batch_size", "print_every"):
+            return positive_int("Solver", name, value)
+        if name in ("num_train_samples", "num_val_samples", "eval_every"):
+            return None if value is None else positive_int("Solver", name, value)
+        choices = {"sampling": ("replacement", "shuffle"), "graph": ("auto", True, False)}
+        return one_of("Solver", name, value, choices[name]) if name in choices else value
 
     def options(self) -> dict[str, Any]:
         """Return what a run depends on, as a checkpoint keeps it."""

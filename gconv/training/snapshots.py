@@ -18,7 +18,7 @@ from gconv._updates import check_config
 from gconv.backends import Backend, get_backend
 from gconv.files import CheckpointError
 from gconv.training.draws import Drawn, Minibatch
-from gconv.training.model import check_state_arrays
+from gconv.training.model import check_config_of, check_state_arrays
 
 __all__ = ["CHECKS", "Content", "Expected", "decode", "encode", "group", "plain"]
 
@@ -27,9 +27,9 @@ CHECKS = ("train_acc_history", "val_acc_history", "eval_iterations", "learning_r
 HISTORIES = ("loss_history", *CHECKS)
 CHANGES = 5  # of an image, as Augment.draw makes them
 MT19937_WORDS = 624
+FUNC = "Solver.save"
 # Places in a generator's buffer: NumPy takes them as they are, and would read beside it.
 POSITIONS = {"pos": MT19937_WORDS, "buffer_pos": 4}
-MOST_DUE = 100
 
 
 @dataclass
@@ -58,7 +58,8 @@ class Expected:
 
     params: dict[str, Array]
     trained: list[str]
-    buffers: dict[str, Array]  # empty where the model does not know them yet
+    buffers: dict[str, Array]
+    buffers_are_all: bool  # whether the model knows them all, with their dtypes, before it was trained
     update_rule: str
     options: dict[str, Any]
     image_shape: tuple[int, ...]
@@ -80,8 +81,13 @@ def encode(content: Content, options: dict[str, Any], model: Any) -> tuple[dict[
     Raises
     ------
     ValueError, TypeError
-        If an array is not what a checkpoint can give back, by name.
+        If an array, a history or the model's ``config`` is not what a checkpoint can give back, by name.
     """
+    check_config_of(FUNC, model)
+    for history, values in content.histories.items():
+        count = content.iteration if history == "loss_history" else len(content.histories["eval_iterations"])
+        if len(values) != count:
+            raise ValueError(f"{FUNC}: {history} must have {count} entries, as the run wrote it; got {len(values)}")
     arrays: dict[str, Array] = {}
     groups = {
         "param": content.params,
@@ -90,7 +96,7 @@ def encode(content: Content, options: dict[str, Any], model: Any) -> tuple[dict[
         "best_buffer": content.best_buffers,
     }
     for prefix, named in groups.items():
-        check_state_arrays("Solver.save", prefix, named, trained=prefix in ("param", "best"))
+        check_state_arrays(FUNC, prefix, named, trained=prefix in ("param", "best"))
         for name, array in named.items():
             arrays[f"{prefix}.{name}"] = _host(array)
     scalars: dict[str, dict[str, Any]] = {}
@@ -247,7 +253,8 @@ def _check_counts(description: dict[str, Any], arrays: dict[str, Array], expecte
     if description.get("step_rate") is not None:
         _number("step_rate", description["step_rate"])
     due = description.get("due", [])
-    if not isinstance(due, list) or len(due) > MOST_DUE or not {tuple(item) for item in due} <= expected.due:
+    items = {tuple(item) for item in due} if isinstance(due, list) else set()
+    if not isinstance(due, list) or len(due) > len(items) or not items <= expected.due:
         raise ValueError(f"due must be what a step is followed by; got {due!r:.80}")
     for name in HISTORIES[1:]:
         if len(arrays[name]) != checks:
@@ -267,6 +274,9 @@ def _check_weights(arrays: dict[str, Array], expected: Expected) -> None:
     known = {name: (tuple(array.shape), array.dtype) for name, array in expected.buffers.items()}
     for prefix in ("buffer", "best_buffer") if known else ():
         found = {name: (array.shape, array.dtype) for name, array in group(arrays, prefix).items()}
+        if not expected.buffers_are_all:
+            # In training it may get more of them, and an integer turn into a mean.
+            found = {name: (shape, known[name][1]) for name, (shape, _) in found.items() if name in known}
         if found and found != known:
             shapes = {name: shape for name, (shape, _) in known.items()}
             raise ValueError(f"the model's buffers must have the shapes {shapes} and its dtypes; got {found}")

@@ -151,8 +151,11 @@ class Solver:
 
     def set_data(self, data: dict[str, Array]) -> None:
         """Train on another data set from here on, which begins an epoch; the old one stays where this one is none."""
-        self.batches = Batches(data, self.augment)
-        self.run.begin_epoch()
+        if self.run.training:
+            raise RuntimeError("Solver.set_data: must be called between trainings; one is under way")
+        batches = Batches(data, self.augment)
+        self.run.begin_epoch()  # first: interrupted between the two, it is an epoch of the old data
+        self.batches = batches
 
     @property
     def iterations_per_epoch(self) -> int:

@@ -8,20 +8,14 @@ from typing import Any
 
 from gconv._typing import Array
 from gconv.training.batches import Batches
+from gconv.training.divergence import NOT_UNDONE, UNDONE, diverged
 from gconv.training.draws import Minibatch
 from gconv.training.hooks import Hooks
-from gconv.training.model import check_gradients, check_loss
+from gconv.training.model import check_gradients, check_loss, draws_nothing
 from gconv.training.optimizer import Optimizer
 from gconv.training.run import Change, Item, Run
 
-__all__ = ["NOT_UNDONE", "UNDONE", "Diverged", "HostSteps", "Steps", "diverged"]
-
-UNDONE = "The step before was undone: model.params are the last ones with a finite loss"
-NOT_UNDONE = "model.params are those that this training began with"
-
-
-class Diverged(FloatingPointError):
-    """A training that has left the finite numbers; what led there has been undone."""
+__all__ = ["HostSteps", "Steps"]
 
 
 class Steps:
@@ -37,7 +31,7 @@ class Steps:
         self._run, self._batches, self._optimizer, self._hooks = run, batches, optimizer, hooks
         self._schedule_end = total
         # Whether a step may draw more than its minibatch.
-        self._draws_more = not (getattr(run.model, "capturable", False) and hooks.capturable)
+        self._draws_more = not (draws_nothing(run.model) and hooks.capturable)
 
     def step(self, due: tuple[Item, ...], until_check: Callable[[], int]) -> None:
         """Do one step, or queue it.
@@ -64,7 +58,9 @@ class Steps:
     def _gradients(self, grads: dict[str, Any]) -> dict[str, Array]:
         """Return the gradients of what is trained, as the callbacks leave them."""
         params = self._optimizer.trained_of(self._run.model.params)
-        return self._hooks.gradients(self._run, check_gradients("grads", params, grads))
+        found = check_gradients("grads", params, grads)
+        changed = self._hooks.gradients(self._run, found)
+        return found if changed is found else check_gradients("what on_gradients returned", params, changed)
 
 
 class HostSteps(Steps):
@@ -94,10 +90,3 @@ class HostSteps(Steps):
             raise
         left = UNDONE if run.undo_step() else NOT_UNDONE
         raise diverged(f"the loss must be finite; got {value}", moment.position[0] + 1, rate, left)
-
-
-def diverged(what: str, iteration: int, rate: float | None, left: str) -> Diverged:
-    """Return the error of a training that has left the finite numbers; ``left`` says how it was left."""
-    return Diverged(
-        f"Solver.train: {what} at iteration {iteration} with learning rate {rate}. {left}; try a smaller learning rate"
-    )

@@ -227,6 +227,43 @@ def test_arrays_that_a_callback_puts_into_the_model_are_trained_on(gpu):
         np.testing.assert_array_equal(gpu.to_numpy(callback.given), callback.before)
 
 
+@pytest.mark.parametrize(
+    ("rule", "key", "change"),
+    [
+        ("sgd_momentum", "velocity", lambda v: v * 0),
+        ("sgd_momentum", "momentum", lambda _: 0.1),
+        ("adam", "t", lambda _: 0),
+    ],
+)
+def test_states_and_numbers_that_a_callback_sets_are_those_of_the_next_step(gpu, rule, key, change):
+    class Change:
+        def on_iteration(self, run):
+            if run.iteration in (6, 9):
+                for config in run.optim_configs.values():
+                    config[key] = change(config[key])
+
+    runs = [
+        trained("gpu", MODELS["two layers"], graph, update_rule=rule, callbacks=[Change()], num_epochs=3)
+        for graph in (False, True)
+    ]
+    assert_same_bits(*runs)
+
+
+def test_buffers_that_a_callback_sets_are_those_of_the_next_step(gpu):
+    class Reset:
+        def on_iteration(self, run):
+            if run.iteration in (6, 9):
+                run.model.buffers = {name: a * 0 for name, a in run.model.buffers.items()}
+
+    runs = [
+        trained("gpu", MODELS["batchnorm"], graph, callbacks=[Reset()], num_epochs=3, eval_every=1)
+        for graph in (False, True)
+    ]
+    assert_same_bits(*runs)
+    means = [gpu.to_numpy(run.model.buffers["running_mean1"]).tolist() for run in runs]
+    assert means[0] == means[1]
+
+
 @pytest.mark.parametrize("graph", [False, True])
 @pytest.mark.parametrize("finite", [0, 1, 3, 6])
 @pytest.mark.parametrize("model", ["two layers", "batchnorm"])

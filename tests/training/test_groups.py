@@ -135,9 +135,7 @@ def test_groups_that_are_none(groups, error, text):
 
 
 def test_a_number_out_of_range_is_named(backend):
-    with pytest.raises(
-        ValueError, match=r"^Solver: groups must be numbers .* for 'W2'; got .*learning_rate.* got -1.0"
-    ):
+    with pytest.raises(ValueError, match=r"^adamw: config\['learning_rate'\] for parameter 'W2' must be .* got -1.0"):
         solver_of(groups=[("W2", {"learning_rate": -1.0})])
-    with pytest.raises(ValueError, match=r"^Solver: optim_config must be numbers .* for 'W1'; got .*beta1"):
+    with pytest.raises(ValueError, match=r"^adamw: config\['beta1'\] for parameter 'W1' must be"):
         solver_of(groups=(), optim_config={"beta1": 1.0})

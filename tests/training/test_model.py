@@ -65,6 +65,9 @@ def changed(name, value):
         (lambda loss, g: loss, TypeError, r"model.loss\(X, y\) must return \(loss, grads\)"),
         (lambda loss, g: (loss, list(g.values())), TypeError, "must return a dictionary of gradients; got list"),
         (lambda loss, g: (g["fc.bias"], g), ValueError, r"must return one number as loss; got shape \(4,\)"),
+        (lambda loss, g: (None, g), TypeError, "must return a real number as loss; got NoneType"),
+        (lambda loss, g: (np.complex64(1), g), TypeError, "must return a real number as loss; got complex64"),
+        (lambda loss, g: (True, g), TypeError, "must return a real number as loss; got bool"),
     ],
 )  # fmt: skip
 def test_gradients_and_losses_are_named(backend, answer, error, text):
@@ -117,6 +120,12 @@ def test_scores_are_named(scores, error, text):
 def test_what_could_not_be_stored_is_refused_before_training(backend, tmp_path):
     cases = [
         ("params", {3: np.zeros(2)}, TypeError, "model.params must have strings for names; got 3"),
+        (
+            "params",
+            {"\udc80": np.zeros(2)},
+            ValueError,
+            "model.params must have names that UTF-8 can encode; got '.udc80'",
+        ),
         ("params", {"w": [1.0]}, TypeError, r"model.params\['w'\] must be a NumPy or CuPy array; got list"),
         ("params", {"w": np.zeros(2, int)}, TypeError, r"model.params\['w'\] must be float32 or float64; got int64"),
         ("params", {"w": np.array([1, np.nan])}, ValueError, r"model.params\['w'\] must be numbers; there are NaN"),
@@ -137,6 +146,68 @@ def test_what_could_not_be_stored_is_refused_before_training(backend, tmp_path):
         with pytest.raises(error, match="must"):
             solver.save(tmp_path / "x")
         assert not list(tmp_path.iterdir())
+
+
+def test_parameters_that_are_not_one_dictionary(backend):
+    class Copies(Model):
+        params = property(lambda self: dict(self._params), lambda self, value: setattr(self, "_params", value))
+
+    empty = Model()
+    empty.params = {}
+    for model in (Copies(), empty):
+        with pytest.raises(ValueError, match=r"^Solver.train: model.params must be one dictionary, and not empty"):
+            solver_of(model).train()
+
+
+def test_what_on_gradients_returns_is_checked(backend):
+    class Wrong:
+        def on_gradients(self, run, grads):
+            return {**grads, "fc": grads["fc"].T}
+
+    with pytest.raises(
+        ValueError, match=r"what on_gradients returned\['fc'\] must have shape \(12, 4\); got \(4, 12\)"
+    ):
+        solver_of(Model(), callbacks=[Wrong()]).train()
+
+
+def test_a_config_that_no_checkpoint_holds(backend, tmp_path):
+    model = Model()
+    model.config = {"filters": np.zeros(3)}
+    with pytest.raises(TypeError, match=r"^Solver.train: model.config must be what JSON can hold"):
+        solver_of(model, checkpoint_name=str(tmp_path / "run")).train()
+    solver = solver_of(model)
+    solver.train()
+    assert solver.epoch == 2
+    with pytest.raises(TypeError, match=r"^Solver.save: model.config must be what JSON can hold"):
+        solver.save(tmp_path / "saved")
+    assert not (tmp_path / "saved").exists()
+
+
+def test_a_history_that_somebody_has_shortened_is_not_saved(tmp_path):
+    solver = solver_of(TwoLayerNet(12, 3, 4, rng=0))
+    solver.train()
+    for history in (solver.loss_history, solver.val_acc_history):
+        last_one = history.pop()
+        with pytest.raises(ValueError, match=r"^Solver.save: \w+_history must have \d entries, .*; got \d"):
+            solver.save(tmp_path / "saved")
+        history.append(last_one)
+    solver.save(tmp_path / "saved")
+
+
+def test_a_counter_that_becomes_a_mean_is_resumed(backend, tmp_path):
+    def make(**options):
+        model = Model(seen=np.zeros(2, np.int64))
+        model.answer = lambda loss, grads: (model.buffers.update(seen=model.buffers["seen"] + 0.5), (loss, grads))[1]
+        return solver_of(model, **options)
+
+    first, second = make(num_epochs=1), make()
+    first.train()
+    first.save(tmp_path / "saved")
+    second.resume(tmp_path / "saved")
+    np.testing.assert_array_equal(backend.to_numpy(second.run.last_state()[1]["seen"]), [4, 4])
+    other = Model(seen=np.zeros(3))
+    with pytest.raises(ValueError, match="buffers must have the shapes"):
+        solver_of(other).resume(tmp_path / "saved")
 
 
 def test_what_can_be_stored_is_resumed(backend, tmp_path):
@@ -220,6 +291,35 @@ def test_buffers_may_be_none_or_a_property(backend, kind):
     else:
         solver.train()
         assert solver.epoch == 2
+
+
+def test_a_failed_step_takes_buffers_back(backend):
+    """Made in the first step, replaced in the second, written to in place in the third, which fails."""
+    model, calls = Model(), []
+    model.buffers = None
+
+    def answer(loss, grads):
+        calls.append(1)
+        if len(calls) in (1, 5):
+            model.buffers = {"mean": backend.asarray(np.ones(2))} if model.buffers is None else model.buffers
+            raise RuntimeError("as asked")
+        if len(calls) <= 3:
+            model.buffers = {"mean": backend.asarray(np.full(2, float(len(calls))))}
+        else:
+            model.buffers["mean"] += 10
+            if len(calls) == 4:
+                raise RuntimeError("as asked")
+        return loss, grads
+
+    model.answer = answer
+    solver = solver_of(model)
+    with pytest.raises(RuntimeError, match="as asked"):
+        solver.train()
+    assert model.buffers is None
+    with pytest.raises(RuntimeError, match="as asked"):
+        solver.train()
+    assert len(calls) == 4
+    assert backend.to_numpy(solver.run.last_state()[1]["mean"]).tolist() == [3, 3]
 
 
 def test_a_model_may_write_to_the_samples_it_is_given(backend):
@@ -454,3 +554,29 @@ def test_a_first_loss_that_is_not_finite_tells_the_truth(backend):
     model.answer = lambda loss, grads: (loss * np.inf, grads)
     with np.errstate(all="ignore"), pytest.raises(FloatingPointError, match="are those that this training began with"):
         solver_of(model).train()
+
+
+def test_data_can_not_be_changed_under_a_training(backend):
+    class Swap:
+        def on_epoch(self, run):
+            solver.set_data(DATA)
+
+    solver = solver_of(TwoLayerNet(12, 3, 4, rng=0), callbacks=[Swap()])
+    with pytest.raises(RuntimeError, match=r"^Solver.set_data: must be called between trainings"):
+        solver.train()
+    solver.set_data(DATA)
+    with pytest.raises(AttributeError, match="X_train is there when there are batches"):
+        Solver(TwoLayerNet(12, 3, 4, rng=0)).X_train  # noqa: B018
+
+
+def test_options_set_later_are_checked_and_some_are_fixed():
+    solver = solver_of(TwoLayerNet(12, 3, 4, rng=0))
+    for name, value in {"batch_size": 3, "sampling": "shuffle", "update_rule": "adam", "augment": None}.items():
+        with pytest.raises(AttributeError, match=f"^Solver: {name} can be given to a new Solver only; got"):
+            setattr(solver, name, value)
+    for name, value in {"num_epochs": -1, "lr_decay": -0.5, "print_every": 0, "eval_every": 0}.items():
+        with pytest.raises(ValueError, match=f"^Solver: {name} must be"):
+            setattr(solver, name, value)
+    solver.num_epochs = 1
+    solver.train()
+    assert solver.epoch == 1

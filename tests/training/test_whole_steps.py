@@ -284,10 +284,123 @@ def test_an_interruption_at_every_line_of_a_commit(tmp_path):
     assert line > 40
 
 
+def test_an_interruption_at_every_line_of_a_resumption(tmp_path):
+    saved = make("norm")
+    saved.train(1)
+    saved.save(tmp_path / "saved")
+    functions, finished = ("restore", "_take_over", "return_to", "recover"), 0
+    for line in range(1, 400):
+        solver = make("norm")
+        solver.run.stop_clock()
+        before = everything(solver)
+        interrupt = InterruptAtLine(solver, line, 0, functions)
+        try:
+            with interrupt:
+                solver.resume(tmp_path / "saved")
+        except KeyboardInterrupt:
+            if solver.iteration:
+                assert_as_undisturbed("norm", go_on("norm", solver, "train" if line % 2 else "resume", tmp_path))
+                finished += 1
+            else:
+                assert {k: np.asarray(v).tolist() for k, v in everything(solver).items()} == {
+                    k: np.asarray(v).tolist() for k, v in before.items()
+                }
+        if interrupt.where is None:
+            break
+    assert 20 < finished < line
+
+
+def test_an_epoch_more_after_one_whose_end_was_interrupted():
+    watch = Watch()
+    solver = make("plain", watch)
+    watch.at, watch.error = ("on_iteration", BATCHES), KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        solver.train(1)
+    assert solver.epoch == 0
+    solver.train(1)
+    assert (solver.iteration, solver.epoch) == (2 * BATCHES, 2)
+
+
+class Clip:
+    """Changes the weights after each update."""
+
+    changes_training = True
+
+    def on_update(self, run):
+        run.model.params["W1"] = run.model.params["W1"].clip(-0.1, 0.1)
+
+
+def test_what_changes_weights_after_a_save_is_caught_up_with(tmp_path):
+    class Save:
+        def on_update(self, run):
+            if run.iteration == 3:
+                run.save(tmp_path / "saved")
+
+    many = [Clip() for _ in range(120)]
+    alone, resumed = (make("plain", callbacks=lambda: [Save(), *many]) for _ in range(2))
+    alone.train()
+    due = load_checkpoint(tmp_path / "saved")[1]["due"]
+    assert sum(event == "on_update" for event, _ in due) == len(many) + 1  # and the one that watches
+    resumed.resume(tmp_path / "saved")
+    assert resumed.loss_history == alone.loss_history
+    with pytest.raises(ValueError, match="must be of a run with callbacks="):
+        make("plain").resume(tmp_path / "saved")
+
+
+def test_a_save_of_what_is_not_finite_ends_the_training(tmp_path):
+    class Save:
+        def on_iteration(self, run):
+            run.save(tmp_path / "saved")
+
+    solver = make("plain", callbacks=lambda: [Save()])
+    model = solver.model
+    loss = model.loss
+
+    def huge(X, y=None):
+        if y is None or solver.iteration != 2:
+            return loss(X, y)
+        value, grads = loss(X, y)
+        return value, {name: np.full_like(grad, np.nan) for name, grad in grads.items()}
+
+    model.loss = huge
+    with pytest.raises(
+        FloatingPointError, match=r"must stay finite; it did not at iteration 3 .* That step was undone"
+    ):
+        solver.train()
+    assert solver.iteration == len(solver.loss_history) == 2
+    assert load_checkpoint(tmp_path / "saved")[1]["iteration"] == 2
+    assert all(np.isfinite(w).all() for w in model.params.values())
+
+
+class Noisy(FullyConnectedNet):
+    """Draws, though the class that it is made from says that it does not."""
+
+    def loss(self, X, y=None):
+        return super().loss(X if y is None else X + np.random.normal(0, 1e-3, X.shape), y)
+
+
+def test_a_subclass_that_draws_goes_on_as_if_nothing_had_been():
+    CONFIGURATIONS["noisy"] = (lambda: Noisy([5], 32, 3, weight_scale=1e-1, rng=0), {})
+    try:
+        alone = make("noisy")
+        alone.train()
+        watch = Watch()
+        solver = make("noisy", watch)
+        watch.at, watch.error = ("on_gradients", 5), KeyboardInterrupt()
+        with pytest.raises(KeyboardInterrupt):
+            solver.train()
+        solver.train()
+        assert solver.loss_history == alone.loss_history
+    finally:
+        del CONFIGURATIONS["noisy"]
+
+
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no timers that send signals")
 def test_ctrl_c_at_random_moments(tmp_path):
     """GCONV_SIGNALS=50 makes it the long run of docs/reliability.md."""
-    draws, signals = random.Random(os.getpid()), int(os.environ.get("GCONV_SIGNALS", "10"))
+    seed, signals = os.getpid(), int(os.environ.get("GCONV_SIGNALS", "10"))
+    draws = random.Random(seed)
+    print(f"seed {seed}")
     before = signal.signal(signal.SIGVTALRM, signal.default_int_handler)
     try:
         sent = 0

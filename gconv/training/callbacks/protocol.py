@@ -18,6 +18,7 @@ class Callback:
     training after the iteration at hand, with an accuracy check. Training is the same to the bit with callbacks that
     only look. Where an event after a step raises an exception, what it put into ``optim_configs``, ``model.params`` and
     ``model.buffers`` is taken out again; where it was interrupted (Ctrl-C), it is called again when training goes on.
+    So put new arrays there; what was written into the old ones stays, and is written twice then.
 
     Besides the events below a callback may have
 
@@ -27,6 +28,8 @@ class Callback:
     - ``on_gradients(run, grads)``: returns the gradients to use in place of ``grads``, a dictionary of those
       parameters that are trained. It must not write to the arrays it is given. On a GPU a step is replayed as a graph
       only if the callback's attribute ``capturable`` is true: it then computes on the device alone, without waiting.
+    - ``changes_training = True``: it changes weights, states or rates in another event. A checkpoint then goes on only
+      with such a callback, and does first what was still to be done when it was saved.
     - ``needs_validation = True``: training then refuses to begin where there is nothing to validate on.
 
     Examples
