@@ -324,6 +324,11 @@ class CpuBackend(NumpyArrays, Compositions):
         if not x.flags.c_contiguous:
             return super().gather_rows(x, indices)
         out = _empty((len(indices), *x.shape[1:]), x.dtype)
+        threads = _threads(out.size)
+        if threads > 1:
+            rows, places = (a.reshape(len(a), -1).view(np.uint8) for a in (x, out))
+            kernels.gather_rows(rows, np.ascontiguousarray(indices, np.int64), places, threads)
+            return out
         # "clip" writes straight to `out`; the indices are valid.
         return np.take(x, indices, axis=0, out=out, mode="clip")
 

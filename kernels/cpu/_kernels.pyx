@@ -12,7 +12,8 @@ from libc.stdint cimport int32_t, int64_t, uint8_t
 
 __all__ = [
     "batchnorm_backward", "batchnorm_test", "batchnorm_train", "Block", "col2im", "conv_filter_gradient",
-    "conv_forward", "conv_input_gradient", "conv_relu_pool_filter_gradient", "conv_relu_pool_forward", "im2col",
+    "conv_forward", "conv_input_gradient", "conv_relu_pool_filter_gradient", "conv_relu_pool_forward", "gather_rows",
+    "im2col",
     "l2_penalty", "matrix_product", "max_pool_backward", "max_pool_forward", "openmp_version",
     "relu_backward", "relu_forward", "simd_level", "simd_levels", "softmax_loss",
     "svm_loss", "team_has_run", "team_size", "update", "use_simd_level",
@@ -99,6 +100,9 @@ cdef extern from "parallel.hpp" namespace "gconv" nogil:
     int c_openmp_version "gconv::openmp_version"()
     int c_team_size "gconv::team_size"(int)
     bint c_team_has_run "gconv::team_has_run.load"()
+
+cdef extern from "rows.hpp" namespace "gconv" nogil:
+    void c_gather_rows "gconv::gather_rows"(ptrdiff_t, ptrdiff_t, const uint8_t*, const int64_t*, uint8_t*, int)
 
 cdef extern from "recycled.hpp" namespace "gconv" nogil:
     cdef cppclass RecycledMemory:

@@ -58,3 +58,17 @@ def l2_penalty(const floating[::1] w not None, double reg, floating[::1] dw not 
     with nogil:
         total = kernels_for(data1(w)).l2_penalty(w.shape[0], data1(w), reg, target1(dw), threads)
     return total
+
+
+def gather_rows(const uint8_t[:, ::1] x not None, const int64_t[::1] indices not None, uint8_t[:, ::1] out not None,
+                int threads):
+    """Write the rows of x that the indices name; all in bytes."""
+    check_length("out", out.shape[0], indices.shape[0])
+    check_length("a row of out", out.shape[1], x.shape[1])
+    cdef ptrdiff_t i
+    for i in range(indices.shape[0]):
+        if not 0 <= indices[i] < x.shape[0]:
+            raise IndexError(f"indices must be in [0, {x.shape[0]}); got {indices[i]}")
+    if out.shape[0] and out.shape[1]:
+        with nogil:
+            c_gather_rows(out.shape[0], out.shape[1], &x[0, 0], &indices[0], &out[0, 0], threads)

@@ -29,8 +29,10 @@ inline int thread_number() { return 0; }
 inline int team_size(int) { return 1; }
 #endif
 
-// Calls work(task, thread) for each task. Who does which task changes from run to run: a task writes only to places
-// of its own, so that results do not depend on it.
+// Calls work(task, thread) for each task. Each thread begins with a stretch of its own, the same in every call: what it
+// has written is still in its cache in the next pass over the same arrays. Who is done takes what others have left, so
+// who does which task changes from run to run: a task writes only to places of its own, and results do not depend on
+// it.
 template <typename Work>
 static inline void for_each_task(int threads, ptrdiff_t tasks, const Work& work) {
     if (threads <= 1 || tasks <= 1) {
@@ -40,8 +42,19 @@ static inline void for_each_task(int threads, ptrdiff_t tasks, const Work& work)
 #ifdef _OPENMP
     team_has_run.store(true, std::memory_order_relaxed);
 #endif
-#pragma omp parallel for num_threads(threads) schedule(dynamic, 1)
-    for (ptrdiff_t task = 0; task < tasks; ++task) work(task, thread_number());
+    constexpr int MOST = 64;
+    struct alignas(64) Stretch {
+        std::atomic<ptrdiff_t> next{0};
+    } stretches[MOST];
+    const int count = threads < MOST ? threads : MOST;
+    for (int i = 0; i < count; ++i) stretches[i].next.store(i * tasks / count, std::memory_order_relaxed);
+#pragma omp parallel num_threads(threads)
+    for (int step = 0; step < count; ++step) {
+        const int whose = (thread_number() + step) % count;
+        const ptrdiff_t end = (whose + 1) * tasks / count;
+        for (ptrdiff_t task; (task = stretches[whose].next.fetch_add(1, std::memory_order_relaxed)) < end;)
+            work(task, thread_number());
+    }
 }
 
 // Aligned memory that a calling thread keeps for its next call: fresh pages cost more than what is done with them.

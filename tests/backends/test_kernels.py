@@ -242,6 +242,18 @@ def test_relu_and_penalty(cpu, level, rng, dtype):
         assert_close(grad, expected[1], 4)
 
 
+@pytest.mark.parametrize("kind", ["f4", "f8", "u1", "?"])
+def test_rows(cpu, rng, kind):
+    for shape, count in (((40, 3, 5), 7), ((300, 30, 40), 250), ((9, 200_000), 3), ((5000,), 300_000), ((4, 0), 2)):
+        x = rng.integers(0, 2, shape).astype(kind)
+        indices = rng.integers(0, shape[0], count)
+        for given in (x, x[::-1]):
+            np.testing.assert_array_equal(cpu.gather_rows(given, indices), given[indices])
+            np.testing.assert_array_equal(cpu.gather_rows(given, indices.astype(np.int32)), given[indices])
+    with pytest.raises(IndexError, match=r"indices must be in \[0, 4\); got 4"):
+        cpu.gather_rows(np.zeros((4, 100_000)), np.array([0, 4, 1]))
+
+
 def everything(cpu, rng_seed, dtype):
     """Results of every kernel that shares its work among threads, on more values than one thread gets."""
     rng = np.random.default_rng(rng_seed)

@@ -1,6 +1,7 @@
 // Compares the CPU kernels with loops in float64 on random shapes: for compilers, processors and sanitizers that the
 // Python tests do not reach. Exit code 1 and a line for each difference. build.sh builds it.
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -9,6 +10,7 @@
 #include <vector>
 
 #include "kernels.hpp"
+#include "parallel.hpp"
 
 using gconv::Correlation;
 using gconv::Pool;
@@ -227,10 +229,23 @@ static void check_update_rules() {
     }
 }
 
+// Every task is done once, by however many threads.
+static void check_tasks() {
+    for (int threads : {1, 2, 3, 7, 64, 70})
+        for (ptrdiff_t tasks : {0, 1, 2, 5, 63, 64, 65, 1000}) {
+            std::vector<std::atomic<int>> done(static_cast<size_t>(tasks));
+            gconv::for_each_task(threads, tasks, [&](ptrdiff_t task, int) { ++done[static_cast<size_t>(task)]; });
+            if (std::all_of(done.begin(), done.end(), [](const auto& times) { return times == 1; })) continue;
+            ++failures;
+            std::printf("%td tasks on %d threads: not each of them once\n", tasks, threads);
+        }
+}
+
 int main(int count, char** arguments) {
     const int cases = count > 1 ? std::atoi(arguments[1]) : 40;
     const gconv::Level* levels[3];
     const int usable = gconv::usable_levels(levels);
+    check_tasks();
     for (int level = 0; level < usable; ++level) {
         gconv::use_level(*levels[level]);
         for (int i = 0; i < cases; ++i) {
