@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
 from gconv._typing import Array
 from gconv.backends.activations import activate, activation_code
 from gconv.backends.base import Arrays, Backend, StepControl
@@ -213,10 +215,22 @@ class Compositions(Backend):
 
     def clip_gradients(self, grads: Arrays, max_norm: float) -> list[Array]:
         """Return all gradients, of one dtype, times min(1, max_norm / the norm of all of them as one vector)."""
-        # Not vdot: BLAS may add up in another order with another number of threads.
-        norm = math.sqrt(sum(float(self.xp.square(grad).sum()) for grad in grads))
-        # Where a gradient is not finite, so is the norm, and the comparison leaves it as it is or makes it NaN.
-        return [grad * (max_norm / norm) for grad in grads] if norm > max_norm else list(grads)
+        square = self.xp.square
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            # Not vdot: BLAS may add up in another order with another number of threads.
+            squares = sum(float(square(grad).sum()) for grad in grads)
+            if 1e-30 < squares < math.inf:
+                norm = math.sqrt(squares)
+                return [grad * (max_norm / norm) for grad in grads] if norm > max_norm else list(grads)
+            # Squares of finite numbers may be too large or too small for the dtype; of numbers up to 1 they are not.
+            largest = max((float(abs(grad).max()) for grad in grads if grad.size), default=0.0)
+            if not 0 < largest < math.inf:
+                # Where a gradient is infinite, the finite ones become 0; NaN leaves all as they are.
+                return [grad * (max_norm / largest) for grad in grads] if largest > 0 else list(grads)
+            norm = math.sqrt(sum(float(square(grad / largest).sum()) for grad in grads))
+            if norm <= max_norm / largest:
+                return list(grads)
+            return [grad / largest * (max_norm / norm) for grad in grads]
 
     def gather_rows(self, x: Array, indices: Array) -> Array:
         """Return x[indices] for an integer array ``indices`` (M,) of either module, all in [0, len(x))."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -82,12 +83,13 @@ class GpuTraining(Compositions):
         read, outs = [ready(g) for g in grads], [cupy.empty(g.shape, g.dtype) for g in grads]
         dtype, batches = grads[0].dtype, list(_tensors(outs, read, read))
         counts = [min(chunks, GATHER_BLOCKS) for _, chunks in batches]
-        parts, first = cupy.empty(sum(counts), dtype), 0
+        parts, first = cupy.empty((sum(counts), 3), dtype), 0
         for (tensors, _), blocks in zip(batches, counts, strict=True):
             launch("penalty", "sum_squares", dtype, (blocks,), BLOCK, tensors, parts[first : first + blocks])
             first += blocks
+        limit = float(max_norm) if max_norm <= np.finfo(dtype).max else math.inf
         for (tensors, _), blocks in zip(batches, counts, strict=True):
-            launch("penalty", "clip", dtype, (blocks,), BLOCK, tensors, parts, parts.size, float(max_norm))
+            launch("penalty", "clip", dtype, (blocks,), BLOCK, tensors, parts, len(parts), limit)
         return outs
 
     def gather_rows(self, x: Array, indices: Array) -> Array:

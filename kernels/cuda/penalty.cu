@@ -25,26 +25,28 @@ extern "C" __global__ void KERNEL(add_penalty)(const real* loss, const real* par
 }
 
 // parts[blockIdx.x] = this block's share of the sum of squares of every w.
-extern "C" __global__ void KERNEL(sum_squares)(const __grid_constant__ Tensors t, real* parts) {
-    Sum squares = Sum::empty();
-    for_each_value(t.sizes, [&](int item, long long i) { squares.value += t.w[item][i] * t.w[item][i]; });
+extern "C" __global__ void KERNEL(sum_squares)(const __grid_constant__ Tensors t, Squares* parts) {
+    Squares squares = Squares::empty();
+    for_each_value(t.sizes, [&](int item, long long i) { squares.add(t.w[item][i]); });
     reduce_block(squares);
-    if (threadIdx.x == 0) parts[blockIdx.x] = squares.value;
+    if (threadIdx.x == 0) parts[blockIdx.x] = squares;
 }
 
 // out = w * min(1, max_norm / norm), the norm being the square root of the sum of parts, which each block adds up.
-extern "C" __global__ void KERNEL(clip)(const __grid_constant__ Tensors t, const real* parts, index_t count,
+extern "C" __global__ void KERNEL(clip)(const __grid_constant__ Tensors t, const Squares* parts, index_t count,
                                         real max_norm) {
-    __shared__ real scale;
-    Sum sum = Sum::empty();
-    for (index_t i = (index_t)threadIdx.x; i < count; i += (index_t)blockDim.x) sum.value += parts[i];
+    __shared__ real unit, scale;
+    Squares sum = Squares::empty();
+    for (index_t i = (index_t)threadIdx.x; i < count; i += (index_t)blockDim.x) sum.add(parts[i]);
     reduce_block(sum);
     if (threadIdx.x == 0) {
-        const real norm = sqrt(sum.value);
-        scale = norm > max_norm ? max_norm / norm : real(1);
+        const real norm = sum.root();
+        const bool clips = norm > max_norm * sum.unit();
+        unit = clips ? sum.unit() : real(1);
+        scale = clips ? max_norm / norm : real(1);
     }
     __syncthreads();
-    for_each_value(t.sizes, [&](int item, long long i) { t.out[item][i] = t.w[item][i] * scale; });
+    for_each_value(t.sizes, [&](int item, long long i) { t.out[item][i] = t.w[item][i] * unit * scale; });
 }
 
 // losses[*row] = loss, and *stopped = 1 once a loss is not finite; one thread.

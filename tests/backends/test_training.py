@@ -1,5 +1,6 @@
 """What a training loop asks of every backend, against NumPy: updates in any form, counters, tables, uploads."""
 
+import math
 import warnings
 
 import numpy as np
@@ -168,3 +169,23 @@ def test_graphs_of_steps(each):
     graph.launch()
     each.synchronize()
     assert int(row) == 3
+
+
+SIZES = {"float32": (1e20, 3e38, 1e-25, 1e-37, 1.0), "float64": (1e20, 1e200, 1e308, 1e-200, 1e-300)}
+
+
+def test_clipping_where_squares_leave_the_dtype(each, rng, dtype):
+    """The norm is that of math.hypot, which scales first."""
+    for size in SIZES[dtype.name]:
+        grads = [rng.uniform(-1, 1, shape) for shape in ((40, 3), (), (0,), (5,))]
+        grads[0][::3] *= 1e-3  # squares of a common size beside those that are not
+        grads = [np.asarray(g * size, dtype) for g in grads]
+        largest = max(abs(float(value)) for g in grads for value in g.reshape(-1))
+        norm = math.hypot(*(float(value) / largest for g in grads for value in g.reshape(-1)))
+        for share in (0.01, 2.0):
+            with np.errstate(all="raise"):
+                found = each.clip_gradients([each.asarray(g) for g in grads], share * norm * largest)
+            for ours, g in zip(found, grads, strict=True):
+                np.testing.assert_allclose(each.to_numpy(ours), g * min(share, 1), rtol=1e-5, atol=1e-5 * size)
+        (four,) = each.clip_gradients([each.asarray(np.full(4, size, dtype))], 1.0)
+        np.testing.assert_allclose(each.to_numpy(four), 0.5 if size >= 1 else size, rtol=1e-6)
