@@ -87,7 +87,7 @@ class GpuTraining(Compositions):
         for (tensors, _), blocks in zip(batches, counts, strict=True):
             launch("penalty", "sum_squares", dtype, (blocks,), BLOCK, tensors, parts[first : first + blocks])
             first += blocks
-        limit = float(max_norm) if max_norm <= np.finfo(dtype).max else math.inf
+        limit = float(max_norm) if max_norm <= float(np.finfo(dtype).max) else math.inf
         for (tensors, _), blocks in zip(batches, counts, strict=True):
             launch("penalty", "clip", dtype, (blocks,), BLOCK, tensors, parts, len(parts), limit)
         return outs
