@@ -320,17 +320,13 @@ class CpuBackend(NumpyArrays, Compositions):
         return loss + loss.dtype.type(0.5 * reg * total)
 
     def gather_rows(self, x: Array, indices: Array) -> Array:
-        """Copy to memory of a minibatch that is gone."""
-        if not x.flags.c_contiguous:
+        """Copy to memory of a minibatch that is gone, on several threads; an index outside is an IndexError."""
+        if not x.flags.c_contiguous or not x.size or not len(indices) or x.dtype.hasobject:
             return super().gather_rows(x, indices)
         out = _empty((len(indices), *x.shape[1:]), x.dtype)
-        threads = _threads(out.size)
-        if threads > 1:
-            rows, places = (a.reshape(len(a), -1).view(np.uint8) for a in (x, out))
-            kernels.gather_rows(rows, np.ascontiguousarray(indices, np.int64), places, threads)
-            return out
-        # "clip" writes straight to `out`; the indices are valid.
-        return np.take(x, indices, axis=0, out=out, mode="clip")
+        rows, places = (a.reshape(len(a), -1).view(np.uint8) for a in (x, out))
+        kernels.gather_rows(rows, np.ascontiguousarray(indices, np.int64), places, _threads(out.size))
+        return out
 
 
 def _flats(*arrays: Array) -> list[Array] | None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from gconv._typing import Array
 from gconv.files import (
     CheckpointError,
     checkpoint_path,
@@ -30,13 +31,13 @@ __all__ = ["expected_of", "options_of", "read", "read_newest", "refuse_foreign",
 
 def options_of(run: Run, batches: Batches, optimizer: Optimizer, hooks: Hooks, settings: Settings) -> dict[str, Any]:
     """Return all that a run depends on: a checkpoint of other values would go on as a different run."""
-    rng, config = run.draws.rng, settings.optim_config or {}
+    rng = run.draws.rng
     return {
         **settings.options(),
         # Of a different generator's state, or none, nothing could be restored.
         "generator": None if rng is None else type(rng.bit_generator).__name__,
         "callbacks": hooks.changing,
-        "optim_config": plain(config),
+        "optim_config": plain(optimizer.optim_config),
         "num_train": len(batches.X_train),
         **({"groups": plain(optimizer.chosen)} if optimizer.chosen else {}),
     }
@@ -47,8 +48,7 @@ def expected_of(run: Run, batches: Batches, optimizer: Optimizer, hooks: Hooks, 
     return Expected(
         params=run.model.params,
         trained=optimizer.trained,
-        buffers=getattr(run.model, "buffer_values", lambda: buffers_of(run.model))(),
-        buffers_are_all=hasattr(run.model, "buffer_values"),
+        buffers=_buffers(run.model),
         update_rule=optimizer.update_rule,
         options=run.options,
         image_shape=tuple(batches.X_train.shape[1:]),
@@ -58,6 +58,11 @@ def expected_of(run: Run, batches: Batches, optimizer: Optimizer, hooks: Hooks, 
         iterations_per_epoch=run.iterations_per_epoch,
         backend=model_backend(run.model),
     )
+
+
+def _buffers(model: Any) -> dict[str, Array] | None:
+    """Return buffers as a training leaves them, by shape and dtype; None where that is not known before."""
+    return {**buffers_of(model), **model.buffer_values()} if hasattr(model, "buffer_values") else None
 
 
 def read(path: str | os.PathLike[str], expected: Expected) -> Content:

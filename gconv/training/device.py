@@ -14,8 +14,9 @@ from gconv.training.batches import Batches
 from gconv.training.divergence import NOT_UNDONE, UNDONE, diverged
 from gconv.training.hooks import Hooks
 from gconv.training.model import buffers_of, check_loss
+from gconv.training.moments import Change, Item, Moment
 from gconv.training.optimizer import Optimizer
-from gconv.training.run import Change, Item, Moment, Run
+from gconv.training.run import Run
 from gconv.training.steps import Steps
 from gconv.training.two_arrays import TwoArrays
 
@@ -145,7 +146,7 @@ class DeviceSteps(Steps):
         self._moments, self.first = {}, run.iteration
         self._check_labels()
         what = f"the loss must be finite; got {loss}"
-        raise diverged(what, iteration + 1, rate, NOT_UNDONE if before is None else UNDONE)
+        raise run.diverge(diverged(what, iteration + 1, rate, NOT_UNDONE if before is None else UNDONE))
 
     def _check_labels(self) -> None:
         """Raise ValueError if a label made the loss not finite: on the device labels are not looked at before."""

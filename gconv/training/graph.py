@@ -14,8 +14,9 @@ from gconv.training.batches import Batches
 from gconv.training.device import MAX_QUEUED, DeviceSteps, Queued
 from gconv.training.hooks import Hooks
 from gconv.training.model import buffers_of, write_buffers
+from gconv.training.moments import Item
 from gconv.training.optimizer import Optimizer
-from gconv.training.run import Item, Run
+from gconv.training.run import Run
 
 __all__ = ["GraphSteps"]
 
@@ -79,7 +80,7 @@ class GraphSteps(DeviceSteps):
         if any(run.model.params[name] is not w for name, w in source.params.items()):
             return True
         buffers = buffers_of(run.model)
-        if any(buffers.get(name) is not array for name, array in source.buffers.items()):
+        if buffers.keys() != source.buffers.keys() or any(buffers[name] is not a for name, a in source.buffers.items()):
             return True
         return any(
             config.get(key) is not value
@@ -141,7 +142,10 @@ class GraphSteps(DeviceSteps):
         if self._table is None or parts != self._parts:
             self._parts, self._table = parts, xp.zeros((MAX_QUEUED, len(parts), 4))
         self._sides = self._both_sides()
-        self._copy_buffers = False
+        # A buffer that the model does not replace may be written to.
+        self._copy_buffers = any(
+            side.after.buffers.get(name) is array for side in self._sides for name, array in side.source.buffers.items()
+        )
 
     def _plan(self, count: int) -> None:
         """Draw so many minibatches, and put them and the scalars of their steps on the device."""

@@ -9,7 +9,8 @@ from typing import Any
 from gconv._checks import real_number
 from gconv._typing import Array
 from gconv.training.callbacks.protocol import EVENTS, Callback
-from gconv.training.run import Item, Run
+from gconv.training.moments import Item
+from gconv.training.run import Run
 
 __all__ = ["CHECK", "EPOCH", "SAVE", "SAY", "Hooks", "all_due"]
 
@@ -58,9 +59,9 @@ class Hooks:
         if len(setters) > 1 or (setters and lr_decay != 1):
             also = "lr_decay is not 1" if len(setters) == 1 else "only one can"
             raise ValueError(f"Solver: callbacks must not set the learning rate where {also}; got {', '.join(setters)}")
+        self.on_gradients = tuple(self._methods["on_gradients"].values())
         self.capturable = all(
-            getattr(getattr(method, "__self__", None), "capturable", False)
-            for method in self._methods["on_gradients"].values()
+            getattr(getattr(method, "__self__", None), "capturable", False) for method in self.on_gradients
         )
 
     @property
@@ -94,7 +95,7 @@ class Hooks:
         ValueError
             If one returns other keys.
         """
-        for method in self._methods["on_gradients"].values():
+        for method in self.on_gradients:
             changed = method(run, grads)
             if not isinstance(changed, dict) or changed.keys() != grads.keys():
                 found = sorted(changed) if isinstance(changed, dict) else type(changed).__name__

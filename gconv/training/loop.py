@@ -19,8 +19,9 @@ from gconv.training.graph import GraphSteps
 from gconv.training.hooks import CHECK, EPOCH, SAVE, SAY, Hooks
 from gconv.training.locks import alone
 from gconv.training.model import FUNC, check_config_of, check_ready, model_backend
+from gconv.training.moments import Change, Item
 from gconv.training.optimizer import Optimizer
-from gconv.training.run import Change, Item, Run, nothing_queued
+from gconv.training.run import Run, nothing_queued
 from gconv.training.settings import Settings
 from gconv.training.steps import HostSteps, Steps
 
@@ -44,12 +45,15 @@ class Loop:
     def total(self, epochs: int) -> int:
         """Return the iteration at which so many epochs will have been done."""
         run = self.run
-        return run.epoch_start + (epochs - run.epoch) * run.iterations_per_epoch
+        start, epoch = (run.iteration, run.epoch + 1) if EPOCH in run.due else (run.epoch_start, run.epoch)
+        return start + (epochs - epoch) * run.iterations_per_epoch
 
     def _check_before(self) -> None:
         """Raise an error for what a training can't begin with."""
         run = self.run
         check_ready(run.model, (*self._optimizer.trained, *self._optimizer.frozen))
+        if len(run.loss_history) != run.iteration:
+            raise ValueError(f"{FUNC}: loss_history must have {run.iteration} entries; got {len(run.loss_history)}")
         if self._hooks.need_validation and not len(self._batches.X_val):
             names = ", ".join(self._hooks.need_validation)
             raise ValueError(f"{FUNC}: {names} must have data['X_val'] to look at; it has no samples")
@@ -78,6 +82,7 @@ class Loop:
         """Go on from a checkpoint; see Solver.resume."""
         run, name = self.run, self._settings.checkpoint_name
         with alone(name):
+            check_ready(run.model, run.model.params)
             expected = expected_of(run, self._batches, self._optimizer, self._hooks, self._settings.augment)
             if path is not None:
                 run.restore(read(path, expected))
@@ -244,7 +249,8 @@ class Loop:
             # the best there are.
             if val_acc > run.best_val_acc or run.best_val_acc == 0 or math.isnan(val_acc):
                 fields["best_val_acc"] = 0.0 if math.isnan(val_acc) else val_acc
-                fields["best_params"], fields["best_buffers"] = run.copies()
+                fields["best_params"], buffers = run.copies()
+                fields["best_buffers"] = buffers or {}
             rate = run.step_rate
             if rate is None:  # stopped before the first step
                 rate = self._optimizer.rate(run.optim_configs, run.iteration, self.total(run.num_epochs))

@@ -66,10 +66,16 @@ def write_buffers(model: Any, buffers: dict[str, Array]) -> None:
         model.buffers = dict(buffers)
 
 
-def clear_buffers(model: Any) -> None:
+def clear_buffers(model: Any, keep_attribute: bool = True) -> None:
     """Let the model have no buffers again, as one that makes them in its first step."""
-    if getattr(model, "buffers", None) is not None:
-        model.buffers = None
+    there = getattr(model, "buffers", None)
+    if not keep_attribute and "buffers" in vars(model):
+        del model.buffers
+    elif there is not None:
+        try:
+            model.buffers = None
+        except (AttributeError, TypeError):  # a property that does not take it
+            write_buffers(model, {})
 
 
 def draws_nothing(model: Any) -> bool:
@@ -77,8 +83,8 @@ def draws_nothing(model: Any) -> bool:
     if not getattr(model, "capturable", False):
         return False
     classes = type(model).__mro__
-    says = next((i for i, cls in enumerate(classes) if "capturable" in vars(cls)), 0)
-    return "capturable" in vars(model) or not any("loss" in vars(cls) for cls in classes[:says])
+    says = next((i for i, cls in enumerate(classes) if "capturable" in vars(cls)), len(classes))
+    return "capturable" in vars(model) or not any("loss" in vars(owner) for owner in (model, *classes[:says]))
 
 
 def check_model(model: Any) -> None:
@@ -147,6 +153,10 @@ def check_ready(model: Any, names: Iterable[str]) -> None:
     check_state_arrays(FUNC, "model.buffers", buffers_of(model), trained=False)
     _adopt_native_arrays(model)
     kept = buffers_of(model)
+    attribute = getattr(type(model), "buffers", None)
+    fixed = isinstance(attribute, property) and attribute.fset is None
+    if fixed and (model.buffers is None or model.buffers is not model.buffers):
+        raise ValueError(f"{FUNC}: model.buffers must be a dictionary or have a setter; got a property without one")
     if kept:
         try:
             write_buffers(model, kept)
@@ -161,8 +171,8 @@ def check_loss(answer: Any) -> tuple[Any, dict[str, Array]]:
     loss, grads = answer
     if getattr(loss, "shape", ()) != ():
         raise ValueError(f"{FUNC}: model.loss(X, y) must return one number as loss; got shape {tuple(loss.shape)}")
-    real = isinstance(loss, (float, int)) or (hasattr(loss, "dtype") and loss.dtype.kind in "fiu")
-    if not real or isinstance(loss, bool):
+    kind = getattr(getattr(loss, "dtype", None), "kind", "f")
+    if loss is None or isinstance(loss, (bool, complex, str, bytes)) or kind not in "fiu":
         raise TypeError(f"{FUNC}: model.loss(X, y) must return a real number as loss; got {type(loss).__name__}")
     if not isinstance(grads, dict):
         raise TypeError(f"{FUNC}: model.loss(X, y) must return a dictionary of gradients; got {type(grads).__name__}")

@@ -66,7 +66,7 @@ class Optimizer:
         params: dict[str, Array],
         schedule: Callable[[int, int], float] | None = None,
     ) -> None:
-        self.update_rule, self.schedule = update_rule, schedule
+        self.update_rule, self.optim_config, self.schedule = update_rule, dict(optim_config), schedule
         # What a checkpoint keeps of the groups: the options of each parameter that has some.
         self.chosen = _chosen(groups, params)
         self.frozen = frozenset(name for name, options in self.chosen.items() if options.get("frozen"))

@@ -5,48 +5,18 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from gconv._typing import Array
 from gconv.backends import array_kind, get_backend
 from gconv.files import save_checkpoint
-from gconv.training.divergence import diverged
-from gconv.training.draws import Drawn, Draws
+from gconv.training.divergence import Diverged, diverged
+from gconv.training.draws import Draws
 from gconv.training.model import buffers_of, clear_buffers, write_buffers
+from gconv.training.moments import Change, Configs, Item, Moment
 from gconv.training.snapshots import CHECKS, Content, encode
 
-__all__ = ["Change", "Item", "Moment", "Run", "nothing_queued"]
-
-Configs = dict[str, dict[str, Any]]
-# What is still to be done after a step: an event and its callback, or one of the loop's own.
-Item = tuple[str, str]
-
-
-class Moment(NamedTuple):
-    """Where a run stands.
-
-    The dictionaries are its own; the arrays are the run's, and not written to while it can be returned to.
-    """
-
-    params: dict[str, Array]
-    buffers: dict[str, Array] | None  # None where the model has none yet
-    configs: Configs
-    best: tuple[float, dict[str, Array], dict[str, Array]]
-    position: tuple[int, int, int]  # iteration, epoch, the iteration at which the epoch began
-    checks: int
-    step_rate: float | None
-    due: tuple[Item, ...]
-    drawn: Drawn
-
-
-class Change(NamedTuple):
-    """What a step, a check or the end of an epoch changes; written twice it is as written once."""
-
-    params: dict[str, Array]
-    configs: Configs
-    buffers: dict[str, Array] | None
-    entries: dict[str, tuple[int, Any]]  # of a history: what stands at a place, its last one from then on
-    fields: dict[str, Any]  # attributes of the run
+__all__ = ["Run", "nothing_queued"]
 
 
 class Run:
@@ -108,8 +78,12 @@ class Run:
         self._calling: Moment | None = None  # before the callback at hand
         self._before_step: Moment | None = None
         self._restoring: Content | None = None
+        self._divergence: Diverged | None = None  # in the callback at hand
         self._last: tuple[dict[str, Array], dict[str, Array]] | None = None
         self._installed: dict[str, Array] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_seconds": self.seconds, "_started": None}  # nobody trains a copy
 
     # Where it stands --------------------------------------------------------------------------------
 
@@ -156,13 +130,14 @@ class Run:
         position = self.iteration, self.epoch, self.epoch_start
         checks = len(self.eval_iterations)
         drawn = self.draws.drawn(others_draw)
-        return Moment(params, kept, configs, best, position, checks, self.step_rate, self.due, drawn)
+        has = hasattr(self.model, "buffers")
+        return Moment(params, kept, has, configs, best, position, checks, self.step_rate, self.due, drawn)
 
     def return_to(self, moment: Moment) -> None:
         """Stand there again."""
         self.model.params.update(moment.params)
         if moment.buffers is None:
-            clear_buffers(self.model)
+            clear_buffers(self.model, moment.has_buffers)
         elif moment.buffers or buffers_of(self.model):
             write_buffers(self.model, moment.buffers)
         self._last = None
@@ -184,10 +159,14 @@ class Run:
         self.draws.order, self.draws.ahead = None, []
         self._before_step = None  # of other data, in an epoch of another length
 
-    def begin_anew(self, params: dict[str, Array], buffers: dict[str, Array], configs: Configs) -> None:
-        """Forget all training, and begin with copies of these."""
+    def begin_anew(
+        self, params: dict[str, Array], buffers: dict[str, Array] | None, has_buffers: bool, configs: Configs
+    ) -> None:
+        """Forget all training, and begin with copies of these; ``has_buffers`` says that the attribute was there."""
         self.model.params.update({name: w.copy() for name, w in params.items()})
-        if buffers or buffers_of(self.model):
+        if buffers is None:
+            clear_buffers(self.model, has_buffers)
+        elif buffers or buffers_of(self.model):
             write_buffers(self.model, {name: a.copy() for name, a in buffers.items()})
         self.draws.order, self.draws.ahead = None, []
         self.__init__(self.model, self.draws, configs)  # type: ignore[misc]
@@ -249,14 +228,23 @@ class Run:
     def require_finite(self) -> None:
         """Raise FloatingPointError, the last step undone, if it has left the finite numbers; no loss shows it yet."""
         before = self._before_step
-        for name in self.optim_configs if before is not None else ():
-            now, then = self.model.params[name], before.params[name]  # type: ignore[union-attr]
+        if before is None or not self.training:
+            return
+        for name in self.optim_configs:
+            now, then = self.model.params[name], before.params[name]
             finite = get_backend(now).xp.isfinite
             if not bool(finite(now).all()) and bool(finite(then).all()):
                 iteration, rate = self.iteration, self.step_rate
                 self.undo_step()
                 left = "That step was undone: model.params are the last ones with a finite loss"
-                raise diverged(f"model.params[{name!r}] must stay finite; it did not", iteration, rate, left)
+                raise self.diverge(
+                    diverged(f"model.params[{name!r}] must stay finite; it did not", iteration, rate, left)
+                )
+
+    def diverge(self, error: Diverged) -> Diverged:
+        """Return the error of steps that were undone, which ends the training even if a callback keeps it to itself."""
+        self._divergence = error
+        return error
 
     def undo_step(self) -> bool:
         """Return to before the last step; False where that is not known."""
@@ -267,8 +255,8 @@ class Run:
 
     def abandon_to(self, moment: Moment) -> None:
         """Return to an earlier moment, whatever was under way."""
-        self._open = self._calling = self._before_step = None
-        self.return_to(moment)
+        self._open, self._calling, self._before_step = (moment, None), None, None
+        self.recover()
 
     def call(self, method: Callable[[Run], object], again: bool = False) -> None:
         """Call a callback on what is due first; that is then done, unless the call was interrupted.
@@ -276,7 +264,7 @@ class Run:
         An interrupted call (KeyboardInterrupt) is undone and stays due. One that raises an Exception is undone too, but
         had its turn, unless ``again``.
         """
-        self._calling = self.moment()
+        self._calling, self._divergence = self.moment(), None
         rest = self.due[1:]
         try:
             method(self)
@@ -288,14 +276,18 @@ class Run:
         except BaseException:
             self.recover()
             raise
+        if self._divergence is not None:
+            raise self._divergence
         self.due = rest
         self._calling = None
 
     # The best parameters, and the last ones ---------------------------------------------------------
 
-    def copies(self) -> tuple[dict[str, Array], dict[str, Array]]:
-        """Return copies of the model's parameters and buffers."""
+    def copies(self) -> tuple[dict[str, Array], dict[str, Array] | None]:
+        """Return copies of the model's parameters and buffers; None where it has none yet."""
         params = {name: w.copy() for name, w in self.model.params.items()}
+        if getattr(self.model, "buffers", None) is None:
+            return params, None
         return params, {name: a.copy() for name, a in buffers_of(self.model).items()}
 
     def install_best(self) -> None:
@@ -393,6 +385,7 @@ class Run:
             Moment(
                 content.params,
                 content.buffers,
+                True,
                 content.configs,
                 (content.best_val_acc, content.best_params, content.best_buffers),
                 (content.iteration, content.epoch, content.epoch_start),

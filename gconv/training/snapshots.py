@@ -58,8 +58,7 @@ class Expected:
 
     params: dict[str, Array]
     trained: list[str]
-    buffers: dict[str, Array]
-    buffers_are_all: bool  # whether the model knows them all, with their dtypes, before it was trained
+    buffers: dict[str, Array] | None  # None where a training may make others: queues grow, counters become means
     update_rule: str
     options: dict[str, Any]
     image_shape: tuple[int, ...]
@@ -271,12 +270,11 @@ def _check_weights(arrays: dict[str, Array], expected: Expected) -> None:
         raise ValueError(f"the best weights must have the shapes of the last; got {best}")
     for prefix in ("param", "best", "buffer", "best_buffer"):
         check_state_arrays("the file", prefix, group(arrays, prefix), trained=prefix in ("param", "best"))
+    if expected.buffers is None:
+        return
     known = {name: (tuple(array.shape), array.dtype) for name, array in expected.buffers.items()}
-    for prefix in ("buffer", "best_buffer") if known else ():
+    for prefix in ("buffer", "best_buffer"):
         found = {name: (array.shape, array.dtype) for name, array in group(arrays, prefix).items()}
-        if not expected.buffers_are_all:
-            # In training it may get more of them, and an integer turn into a mean.
-            found = {name: (shape, known[name][1]) for name, (shape, _) in found.items() if name in known}
         if found and found != known:
             shapes = {name: shape for name, (shape, _) in known.items()}
             raise ValueError(f"the model's buffers must have the shapes {shapes} and its dtypes; got {found}")
@@ -290,7 +288,7 @@ def _check_optim(arrays: dict[str, Array], description: dict[str, Any], expected
         raise ValueError(f"optim must have states of parameters; got {sorted(states)!r:.80}")
     for name, config in scalars.items():
         check_config(expected.update_rule, {**config, **states.get(name, {})})
-        _number(f"t of {name}", config.get("t", 0), 0, description["iteration"], int)
+        _number(f"t of {name}", config.get("t", 0), 0, 2**53, int)
         for key, array in states.get(name, {}).items():
             w = expected.params[name]
             if array.shape != tuple(w.shape) or array.dtype != w.dtype:

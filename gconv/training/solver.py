@@ -231,7 +231,7 @@ class Solver:
         """
         self.set_data(hold_out("Solver.fit", X, y, X_val, y_val, validation_fraction, self.draws))
         if not hasattr(self, "_initial"):
-            self._initial = self.run.copies()
+            self._initial = (*self.run.copies(), hasattr(self.model, "buffers"))
         self.run.begin_anew(*self._initial, self.optimizer.configs())
         self.train()
         return self

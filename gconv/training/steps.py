@@ -12,8 +12,9 @@ from gconv.training.divergence import NOT_UNDONE, UNDONE, diverged
 from gconv.training.draws import Minibatch
 from gconv.training.hooks import Hooks
 from gconv.training.model import check_gradients, check_loss, draws_nothing
+from gconv.training.moments import Change, Item
 from gconv.training.optimizer import Optimizer
-from gconv.training.run import Change, Item, Run
+from gconv.training.run import Run
 
 __all__ = ["HostSteps", "Steps"]
 
@@ -59,8 +60,9 @@ class Steps:
         """Return the gradients of what is trained, as the callbacks leave them."""
         params = self._optimizer.trained_of(self._run.model.params)
         found = check_gradients("grads", params, grads)
-        changed = self._hooks.gradients(self._run, found)
-        return found if changed is found else check_gradients("what on_gradients returned", params, changed)
+        if not self._hooks.on_gradients:
+            return found
+        return check_gradients("what on_gradients returned", params, self._hooks.gradients(self._run, found))
 
 
 class HostSteps(Steps):

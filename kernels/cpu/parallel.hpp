@@ -52,6 +52,7 @@ static inline void for_each_task(int threads, ptrdiff_t tasks, const Work& work)
     for (int step = 0; step < count; ++step) {
         const int whose = (thread_number() + step) % count;
         const ptrdiff_t end = (whose + 1) * tasks / count;
+        if (stretches[whose].next.load(std::memory_order_relaxed) >= end) continue;
         for (ptrdiff_t task; (task = stretches[whose].next.fetch_add(1, std::memory_order_relaxed)) < end;)
             work(task, thread_number());
     }

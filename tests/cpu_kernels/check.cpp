@@ -234,7 +234,9 @@ static void check_tasks() {
     for (int threads : {1, 2, 3, 7, 64, 70})
         for (ptrdiff_t tasks : {0, 1, 2, 5, 63, 64, 65, 1000}) {
             std::vector<std::atomic<int>> done(static_cast<size_t>(tasks));
-            gconv::for_each_task(threads, tasks, [&](ptrdiff_t task, int) { ++done[static_cast<size_t>(task)]; });
+            gconv::for_each_task(threads, tasks, [&](ptrdiff_t task, int thread) {
+                done[static_cast<size_t>(task)] += thread < threads ? 1 : 2;
+            });
             if (std::all_of(done.begin(), done.end(), [](const auto& times) { return times == 1; })) continue;
             ++failures;
             std::printf("%td tasks on %d threads: not each of them once\n", tasks, threads);

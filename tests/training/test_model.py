@@ -12,6 +12,7 @@ from gconv.classifiers import FullyConnectedNet, TwoLayerNet
 from gconv.data_utils import make_synthetic_data
 from gconv.solver import Solver
 from gconv.training.callbacks import BestCheckpoint, CosineSchedule, EarlyStopping, ReduceOnPlateau, TimeLimit
+from gconv.training.model import draws_nothing
 
 SHAPE = (3, 2, 2)
 DATA = make_synthetic_data(40, 12, 5, SHAPE, 4)
@@ -194,20 +195,27 @@ def test_a_history_that_somebody_has_shortened_is_not_saved(tmp_path):
     solver.save(tmp_path / "saved")
 
 
-def test_a_counter_that_becomes_a_mean_is_resumed(backend, tmp_path):
+def test_buffers_that_a_training_makes_others_are_resumed(backend, tmp_path):
     def make(**options):
-        model = Model(seen=np.zeros(2, np.int64))
-        model.answer = lambda loss, grads: (model.buffers.update(seen=model.buffers["seen"] + 0.5), (loss, grads))[1]
+        model = Model(seen=np.zeros(2, np.int64), queue=np.zeros(0), gone=np.zeros(1))
+
+        def answer(loss, grads):
+            model.buffers["seen"] = model.buffers["seen"] + 0.5
+            model.buffers["queue"] = backend.asarray(np.append(backend.to_numpy(model.buffers["queue"]), 1.0))
+            model.buffers.pop("gone", None)
+            return loss, grads
+
+        model.answer = answer
         return solver_of(model, **options)
 
     first, second = make(num_epochs=1), make()
     first.train()
     first.save(tmp_path / "saved")
     second.resume(tmp_path / "saved")
-    np.testing.assert_array_equal(backend.to_numpy(second.run.last_state()[1]["seen"]), [4, 4])
-    other = Model(seen=np.zeros(3))
-    with pytest.raises(ValueError, match="buffers must have the shapes"):
-        solver_of(other).resume(tmp_path / "saved")
+    buffers = second.run.last_state()[1]
+    np.testing.assert_array_equal(backend.to_numpy(buffers["seen"]), [4, 4])
+    assert buffers["queue"].shape == (8,)
+    assert "gone" not in buffers
 
 
 def test_what_can_be_stored_is_resumed(backend, tmp_path):
@@ -270,7 +278,7 @@ def test_buffers_are_changed_in_place_as_params_are(backend):
     assert model.params is params
 
 
-@pytest.mark.parametrize("kind", ["none", "live", "computed", "fixed"])
+@pytest.mark.parametrize("kind", ["none", "live", "computed", "fixed", "fixed none"])
 def test_buffers_may_be_none_or_a_property(backend, kind):
     class Sub(Model):
         def __init__(self):
@@ -282,10 +290,11 @@ def test_buffers_may_be_none_or_a_property(backend, kind):
         "live": property(lambda self: self._store),
         "computed": property(lambda self: dict(self._store), lambda self, value: setattr(self, "_store", value)),
         "fixed": property(lambda self: dict(self._store)),
+        "fixed none": property(lambda self: None),
     }
     Sub.buffers = stores[kind]
     solver = solver_of(Sub())
-    if kind == "fixed":
+    if kind.startswith("fixed"):
         with pytest.raises(ValueError, match=r"model.buffers must be a dictionary or have a setter"):
             solver.train()
     else:
@@ -320,6 +329,75 @@ def test_a_failed_step_takes_buffers_back(backend):
         solver.train()
     assert len(calls) == 4
     assert backend.to_numpy(solver.run.last_state()[1]["mean"]).tolist() == [3, 3]
+
+
+def test_buffers_made_in_the_first_step(backend):
+    """They are gone where that step fails, and where fit begins anew."""
+
+    class Late(Model):
+        fails = True
+
+        def loss(self, X, y=None):
+            if not hasattr(self, "buffers"):
+                self.buffers = {"seen": backend.asarray(np.zeros(()))}
+                if self.fails:
+                    raise RuntimeError("as asked")
+            if y is not None:
+                self.buffers["seen"] = self.buffers["seen"] + 1
+            return super().loss(X, y)
+
+    model = Late()
+    solver = solver_of(model)
+    with pytest.raises(RuntimeError, match="as asked"):
+        solver.train()
+    assert not hasattr(model, "buffers")
+    model.fails = False
+    for _ in range(2):
+        solver.fit(DATA["X_train"], DATA["y_train"])
+        assert int(solver.run.last_state()[1]["seen"]) == solver.iteration
+
+
+def test_losses_may_be_any_real_number(backend):
+    from fractions import Fraction
+
+    model = Model()
+    model.answer = lambda loss, grads: (Fraction(float(loss)), grads)
+    solver_of(model).train()
+
+
+def test_what_draws_nothing():
+    class Wrapper:
+        def __init__(self, model):
+            self._model = model
+
+        def loss(self, X, y=None):
+            return self._model.loss(X, y)
+
+        def __getattr__(self, name):
+            return getattr(self._model, name)
+
+    class Own(TwoLayerNet):
+        capturable = True
+
+        def loss(self, X, y=None):
+            return super().loss(X, y)
+
+    class Inherited(Own):
+        pass
+
+    class Another(Own):
+        def loss(self, X, y=None):
+            return super().loss(X + np.random.rand(), y)
+
+    replaced = Own(12, 3, 4)
+    replaced.loss = lambda X, y=None: None
+    said = Another(12, 3, 4)
+    said.capturable = True
+    dropout = FullyConnectedNet([3], 12, 4, 0.5)
+    models = [TwoLayerNet(12, 3, 4), Own(12, 3, 4), Inherited(12, 3, 4), said]
+    assert all(draws_nothing(model) for model in models)
+    models = [Model(), Wrapper(TwoLayerNet(12, 3, 4)), Another(12, 3, 4), replaced, dropout]
+    assert not any(draws_nothing(model) for model in models)
 
 
 def test_a_model_may_write_to_the_samples_it_is_given(backend):

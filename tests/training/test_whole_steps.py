@@ -1,5 +1,6 @@
 """A step happens whole or not at all: interrupted anywhere, a training goes on as if nothing had been, to the bit."""
 
+import contextlib
 import functools
 import os
 import random
@@ -310,15 +311,57 @@ def test_an_interruption_at_every_line_of_a_resumption(tmp_path):
     assert 20 < finished < line
 
 
-def test_an_epoch_more_after_one_whose_end_was_interrupted():
+@pytest.mark.parametrize("other_data", [False, True])
+def test_an_epoch_more_after_one_whose_end_was_interrupted(other_data):
     watch = Watch()
     solver = make("plain", watch)
     watch.at, watch.error = ("on_iteration", BATCHES), KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt):
         solver.train(1)
     assert solver.epoch == 0
+    if other_data:
+        solver.set_data(DATA)
     solver.train(1)
     assert (solver.iteration, solver.epoch) == (2 * BATCHES, 2)
+    solver.train()
+    assert (solver.iteration, solver.epoch) == (EPOCHS * BATCHES, EPOCHS)
+
+
+def test_an_interruption_at_every_line_of_a_divergence():
+    functions, line, interrupted = ("require_finite", "undo_step", "abandon_to", "return_to", "recover"), 0, 0
+
+    def diverging():
+        solver = make("norm", eval_every=1)
+        loss = solver.model.loss
+
+        def bad(X, y=None):
+            value = loss(X, y)
+            return value if y is None else (np.nan if solver.iteration == 2 else value[0], value[1])
+
+        solver.model.loss = bad
+        return solver, loss
+
+    for line in range(1, 400):
+        solver, loss = diverging()
+        interrupt = InterruptAtLine(solver, line, 2, functions)
+        with np.errstate(all="ignore"), pytest.raises((FloatingPointError, KeyboardInterrupt)), interrupt:
+            solver.train()
+        interrupted += interrupt.where is not None
+        solver.model.loss = loss
+        solver.train()
+        found, expected = everything(solver), undisturbed_often()
+        for key, value in expected.items():
+            np.testing.assert_array_equal(found[key], value, err_msg=f"{key} after {interrupt.where}")
+        if interrupt.where is None:
+            break
+    assert 10 < interrupted < 399
+
+
+@functools.cache
+def undisturbed_often():
+    solver = make("norm", eval_every=1)
+    solver.train()
+    return everything(solver)
 
 
 class Clip:
@@ -370,6 +413,31 @@ def test_a_save_of_what_is_not_finite_ends_the_training(tmp_path):
     assert solver.iteration == len(solver.loss_history) == 2
     assert load_checkpoint(tmp_path / "saved")[1]["iteration"] == 2
     assert all(np.isfinite(w).all() for w in model.params.values())
+
+
+def test_a_divergence_that_a_callback_keeps_to_itself_ends_the_training(tmp_path):
+    calls = []
+
+    class Save:
+        def on_iteration(self, run):
+            calls.append(run.iteration)
+            assert len(calls) < 10
+            with contextlib.suppress(FloatingPointError):
+                run.save(tmp_path / "saved")
+
+    solver = make("plain", callbacks=lambda: [Save()])
+    loss = solver.model.loss
+
+    def bad(X, y=None):
+        value = loss(X, y)
+        if y is None or solver.iteration != 2:
+            return value
+        return value[0], {name: np.full_like(grad, np.nan) for name, grad in value[1].items()}
+
+    solver.model.loss = bad
+    with pytest.raises(FloatingPointError, match="must stay finite"):
+        solver.train()
+    assert solver.iteration == len(solver.loss_history) == 2
 
 
 class Noisy(FullyConnectedNet):
