@@ -3,6 +3,7 @@
 #include "correlate.hpp"
 #include "filter_gradient.hpp"
 #include "max_pool.hpp"
+#include "pixel_dots.hpp"
 #include "pooled_filter_gradient.hpp"
 #include "selected_filter_gradient.hpp"
 #include "strided_gradient.hpp"
@@ -74,11 +75,14 @@ bool conv_input_gradient(const Correlation& g, ptrdiff_t images, ptrdiff_t filte
 template <typename T>
 bool conv_filter_gradient(const Correlation& g, ptrdiff_t images, ptrdiff_t filters, const T* dout, const T* x, T* dw,
                           T* db, int threads) {
-    FilterGradient<T> gradient(flattened(g), images, filters);
-    const bool done =
-        over_groups(gradient, threads, [&](ptrdiff_t task, const auto& own) { gradient.run(task, x, dout, own); });
-    if (done) gradient.finish(threads, dw, db);
-    return done;
+    const auto sum = [&](auto gradient) {
+        const bool done =
+            over_groups(gradient, threads, [&](ptrdiff_t task, const auto& own) { gradient.run(task, x, dout, own); });
+        if (done) gradient.finish(threads, dw, db);
+        return done;
+    };
+    if (PixelDots<T>::worthwhile(g, filters)) return sum(PixelDots<T>(g, images, filters));
+    return sum(FilterGradient<T>(flattened(g), images, filters));
 }
 
 // Convolution, ReLU and max pooling, a few pooled rows at a time, so that the activation never leaves the cache.

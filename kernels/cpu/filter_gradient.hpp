@@ -12,7 +12,7 @@ class FilterGradient {
     FilterGradient(const Correlation& geometry, ptrdiff_t images, ptrdiff_t filters)
         : g_(geometry),
           filters_(filters),
-          sums_(geometry.depth(), images, filters),
+          sums_(geometry.depth(), images, filters, geometry.pixels()),
           band_rows_(rows_of_a_band()),
           layout_(g_, band_rows_, sizeof(T), LANES<T>) {}
 
@@ -35,7 +35,7 @@ class FilterGradient {
 
     // x (N, C, H, W), dout (N, F, H', W')
     void run(ptrdiff_t task, const T* x, const T* dout, const Own& own) const {
-        const auto at = sums_.begin(task);
+        auto at = sums_.begin(task);
         for (ptrdiff_t image = at.first_image; image < at.last_image; ++image)
             for (ptrdiff_t y = 0; y < g_.out_height; y += band_rows_) {
                 const ptrdiff_t rows = smaller(band_rows_, g_.out_height - y), pixels = rows * g_.out_width;
@@ -48,6 +48,7 @@ class FilterGradient {
                     add_products(part, own, rows, at.first, at.last, sums_.of(at.sums, part));
                     if (at.has_bias()) sums_.add_bias(at.sums, part, own.gradients, rows, g_.out_width);
                 }
+                sums_.added(at, pixels);
             }
     }
 

@@ -9,12 +9,16 @@ namespace GCONV_LEVEL {
 
 // Pixels of a 1x1 filter without padding have no neighbours to look at: the image may be one long row.
 inline Correlation flattened(Correlation g) {
+    constexpr ptrdiff_t MOST = 4096, LEAST = 256;  // shorter rows are no better than those that there are
     if (g.field_height == 1 && g.field_width == 1 && g.stride_y == 1 && g.stride_x == 1 && g.pad_y == 0 &&
         g.pad_x == 0 && g.out_height == g.height && g.out_width == g.width) {
-        g.width *= g.height;
-        g.height = 1;
-        g.out_width = g.width;
-        g.out_height = 1;
+        const ptrdiff_t pixels = g.height * g.width;
+        ptrdiff_t width = pixels;
+        if (pixels > MOST)
+            for (width = MOST; width >= LEAST && pixels % width != 0;) --width;
+        if (width < LEAST && pixels > MOST) return g;
+        g.width = g.out_width = width;
+        g.height = g.out_height = width ? pixels / width : 1;
     }
     return g;
 }

@@ -90,7 +90,7 @@ class SelectedFilterGradient {
         : g_(g),
           pool_(pool),
           filters_(filters),
-          sums_(g.depth(), images, filters),
+          sums_(g.depth(), images, filters, pool.pixels()),
           pooled_rows_(rows_of_a_band()),
           layout_(g, conv_rows(pooled_rows_), sizeof(T), LANES<T>) {}
 
@@ -121,7 +121,7 @@ class SelectedFilterGradient {
     // x (N, C, H, W); dout, out and places (N, F, H'', W'')
     template <typename Index>
     void run(ptrdiff_t task, const T* x, const T* dout, const T* out, const Index* places, const Own& own) const {
-        const auto at = sums_.begin(task);
+        auto at = sums_.begin(task);
         for (ptrdiff_t image = at.first_image; image < at.last_image; ++image)
             for (ptrdiff_t y = 0; y < pool_.out_height; y += pooled_rows_) {
                 const ptrdiff_t rows = smaller(pooled_rows_, pool_.out_height - y);
@@ -136,6 +136,7 @@ class SelectedFilterGradient {
                     add_products(part, own, rows, at.first, at.last, sums_.of(at.sums, part));
                     if (at.has_bias()) sums_.add_bias(at.sums, part, own.gradients, rows, pool_.out_width);
                 }
+                sums_.added(at, rows * pool_.out_width);
             }
     }
 
