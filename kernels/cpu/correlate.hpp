@@ -28,7 +28,11 @@ class Correlator {
           band_rows_(rows_of_a_band(g_, images, PaddedLayout(g_, 1, sizeof(T), 0).row_pitch * g_.channels, sizeof(T))),
           layout_(g_, band_rows_, sizeof(T), LANES<T>),
           winograd_(g_, filters, band_rows_),
-          by_winograd_(winograd_.worthwhile()) {}
+          by_winograd_(winograd_.worthwhile()) {
+        // A copy of the image pays where it is read again for other filters, not for a few 1x1 ones.
+        in_place_ = is_pointwise(g_) && filters <= FEW_FILTERS && products_.reads_rows() && !by_winograd_;
+        if (in_place_) layout_.row_pitch = g_.width, layout_.plane_pitch = g_.height * g_.width, layout_.size = 0;
+    }
 
     ptrdiff_t band_rows() const { return band_rows_; }
     ptrdiff_t bands() const { return divide_up(g_.out_height, band_rows_); }
@@ -58,6 +62,7 @@ class Correlator {
     // Writes the output rows [y, y + rows), rows <= band_rows() and y even, filter by filter `plane` values apart, to
     // `out`, which is the place of row y.
     void run(const T* image, ptrdiff_t y, ptrdiff_t rows, bool relu, T* out, ptrdiff_t plane, const Own& own) const {
+        if (in_place_) return products_.run(image + y * g_.width, rows, relu, out, plane, own.products);
         if (by_winograd_ && winograd_.run(image, y, rows, relu, out, plane, own.transformed)) return;
         pad_image(g_, layout_, image, y, rows, own.unsorted, own.image);
         products_.run(own.image, rows, relu, out, plane, own.products);
@@ -70,12 +75,14 @@ class Correlator {
     }
 
   private:
+    static constexpr ptrdiff_t FEW_FILTERS = 4;
+
     Correlation g_;
     Products<T> products_;
     ptrdiff_t band_rows_;
     PaddedLayout layout_;
     Winograd<T> winograd_;
-    bool by_winograd_;
+    bool by_winograd_, in_place_;
 };
 
 }  // namespace GCONV_LEVEL

@@ -7,11 +7,16 @@ namespace gconv {
 
 namespace GCONV_LEVEL {
 
+// Whether each output pixel is made of the one pixel at its place.
+inline bool is_pointwise(const Correlation& g) {
+    return g.field_height == 1 && g.field_width == 1 && g.stride_y == 1 && g.stride_x == 1 && g.pad_y == 0 &&
+           g.pad_x == 0 && g.out_height == g.height && g.out_width == g.width;
+}
+
 // Pixels of a 1x1 filter without padding have no neighbours to look at: the image may be one long row.
 inline Correlation flattened(Correlation g) {
     constexpr ptrdiff_t MOST = 4096, LEAST = 256;  // shorter rows are no better than those that there are
-    if (g.field_height == 1 && g.field_width == 1 && g.stride_y == 1 && g.stride_x == 1 && g.pad_y == 0 &&
-        g.pad_x == 0 && g.out_height == g.height && g.out_width == g.width) {
+    if (is_pointwise(g)) {
         const ptrdiff_t pixels = g.height * g.width;
         ptrdiff_t width = pixels;
         if (pixels > MOST)

@@ -1,7 +1,7 @@
 // The gradients of a few 1x1 filters: each weight is the dot product of two planes, a vector being neighbouring pixels.
 // A tile whose columns are filters would leave most of its vectors empty.
 #pragma once
-#include "kernels.hpp"
+#include "padded_image.hpp"
 #include "parallel.hpp"
 #include "simd.hpp"
 
@@ -21,8 +21,7 @@ class PixelDots {
 
     // By the shapes alone.
     static bool worthwhile(const Correlation& g, ptrdiff_t filters) {
-        return g.field_height == 1 && g.field_width == 1 && g.stride_y == 1 && g.stride_x == 1 && g.pad_y == 0 &&
-               g.pad_x == 0 && g.out_height == g.height && g.out_width == g.width && 2 * filters <= LANES<T>;
+        return is_pointwise(g) && 2 * filters <= LANES<T>;
     }
 
     ptrdiff_t tasks() const { return tasks_; }

@@ -46,6 +46,9 @@ class Products {
 
     const T* bias() const { return bias_; }
 
+    // Whether a row of the image is read as it stands, and nothing past its end.
+    bool reads_rows() const { return !packed_; }
+
     // Writes `rows` output rows, filter by filter `plane` values apart.
     void run(const T* image, ptrdiff_t rows, bool relu, T* out, ptrdiff_t plane, const Own& own) const {
         if (packed_)
