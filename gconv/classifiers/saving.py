@@ -67,9 +67,9 @@ class SavedParameters:
             print(f"{path} not available.")
             return False
         with path.open("rb") as file:
-            start = file.read(8)
-        # A safetensors file begins with a length of 8 bytes, far below what would have a last byte other than 0.
-        if start.startswith((NUMPY_FILE, ARCHIVE)) or (start.startswith(PICKLE) and start[7:8] != b"\0"):
+            start = file.read(9)
+        # A safetensors file begins with a length of 8 bytes, of which the first may be a pickle's, and a bracket.
+        if start.startswith((NUMPY_FILE, ARCHIVE)) or (start.startswith(PICKLE) and start[8:] != b"{"):
             raise ValueError(
                 f"{func}: path must be a file that save wrote; got {path}, a pickle or a file of NumPy, which can run "
                 "code when it is read. If it is your own: set model.params from "

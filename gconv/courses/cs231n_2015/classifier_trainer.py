@@ -14,8 +14,6 @@ from gconv.backends import get_backend
 
 __all__ = ["ClassifierTrainer"]
 
-RULES = {"sgd": "sgd", "momentum": "sgd_momentum", "rmsprop": "rmsprop"}
-
 Model = dict[str, Array]
 
 
@@ -25,7 +23,7 @@ class ClassifierTrainer:
     Attributes
     ----------
     configs : dict
-        Of each parameter, the state of gconv.optim's rule.
+        Of each parameter, the state of its update rule.
     """
 
     def __init__(self) -> None:
@@ -91,7 +89,7 @@ class ClassifierTrainer:
             If a number is out of range or of a wrong type, the update unknown, or there are no samples.
         """
         func = "ClassifierTrainer.train"
-        rule = getattr(optim, RULES[one_of(func, "update", update, tuple(RULES))])
+        rule = RULES[one_of(func, "update", update, tuple(RULES))]
         rate, decay = (
             real_number(func, "learning_rate", learning_rate, 0),
             real_number(func, "learning_rate_decay", learning_rate_decay, 0),
@@ -132,6 +130,20 @@ class ClassifierTrainer:
                     )
         print(f"finished optimization. best validation accuracy: {best_accuracy:f}")
         return best_model, loss_history, train_acc_history, val_acc_history
+
+
+def _rmsprop(w: Array, dw: Array, config: dict[str, Any]) -> tuple[Array, dict[str, Any]]:
+    """Do RMSProp as of that year, its epsilon under the root: gconv.optim's has it beside, as later years do."""
+    xp = get_backend(w, dw).xp
+    cache = 0.99 * config.get("cache", 0.0) + 0.01 * dw * dw
+    return w - config["learning_rate"] * dw / xp.sqrt(cache + 1e-8), {**config, "cache": cache}
+
+
+RULES: dict[str, Callable[..., tuple[Array, dict[str, Any]]]] = {
+    "sgd": optim.sgd,
+    "momentum": optim.sgd_momentum,
+    "rmsprop": _rmsprop,
+}
 
 
 def _accuracy(scores: Array, y: Array) -> float:
