@@ -146,9 +146,11 @@ class TwoLayerNet(SavedParameters):
         Raises
         ------
         ValueError, TypeError
-            If a number is out of range or of a wrong type, or there are no samples.
+            If a number is out of range or of a wrong type, or there are no samples; for samples and labels that are no
+            arrays, or of two modules.
         """
         func = f"{type(self).__name__}.train"
+        backend = backend_of(func, X=X, y=y, X_val=X_val, y_val=y_val)
         rate = real_number(func, "learning_rate", learning_rate, 0)
         decay = real_number(func, "learning_rate_decay", learning_rate_decay, 0)
         iterations = integer(func, "num_iters", num_iters, 0)
@@ -156,7 +158,7 @@ class TwoLayerNet(SavedParameters):
         statistics: dict[str, list[float]] = {"loss_history": [], "train_acc_history": [], "val_acc_history": []}
         per_epoch = max(samples // size, 1)
         for iteration in range(iterations):
-            chosen = np.random.choice(samples, size)
+            chosen = backend.asarray(np.random.choice(samples, size))
             X_batch, y_batch = X[chosen], y[chosen]
             loss, grads = self.loss(X_batch, y_batch, reg=reg)
             statistics["loss_history"].append(float(loss))

@@ -6,6 +6,7 @@ from gconv.courses.cs231n_2015.gradient_check import eval_numerical_gradient, re
 from gconv.courses.cs231n_2015.vis_utils import visualize_grid
 
 import gconv
+from gconv.classifiers.neural_net import TwoLayerNet
 from gconv.courses.cs231n_2015.classifier_trainer import ClassifierTrainer
 from gconv.courses.cs231n_2015.classifiers.convnet import *  # noqa: F403
 from gconv.courses.cs231n_2015.classifiers.neural_net import init_two_layer_model, two_layer_net
@@ -13,19 +14,15 @@ from gconv.courses.cs231n_2015.classifiers.neural_net import init_two_layer_mode
 
 def toy():
     """Return the notebook's network of 4, 10 and 3, its five samples and their labels: numbers in even steps."""
-    backend = gconv.get_backend()
     spans = {"W1": (-0.2, 0.6, (4, 10)), "b1": (-0.3, 0.7, 10), "W2": (-0.4, 0.1, (10, 3)), "b2": (-0.5, 0.9, 3)}
-    model = {
-        name: backend.asarray(np.linspace(low, high, np.prod(shape)).reshape(shape))
-        for name, (low, high, shape) in spans.items()
-    }
-    X = backend.asarray(np.linspace(-0.2, 0.5, 20).reshape(5, 4))
-    return model, X, backend.asarray(np.array([0, 1, 2, 2, 1]))
+    model = {name: np.linspace(low, high, np.prod(shape)).reshape(shape) for name, (low, high, shape) in spans.items()}
+    X = np.linspace(-0.2, 0.5, 20).reshape(5, 4)
+    return model, X, np.array([0, 1, 2, 2, 1])
 
 
 def test_the_two_layer_net():
     model, X, y = toy()
-    scores = gconv.get_backend().to_numpy(two_layer_net(X, model))
+    scores = two_layer_net(X, model)
     np.testing.assert_allclose(scores[0], [-0.5328368, 0.20031504, 0.93346689], atol=1e-8)
     np.testing.assert_allclose(scores[-1], [-0.89110401, -0.08754544, 0.71601312], atol=1e-8)
     loss, grads = two_layer_net(X, model, y, 0.1)
@@ -61,8 +58,7 @@ def test_the_final_loss_of_each_update(update, momentum, printed, capsys):
 
 def test_the_convolutional_network():
     np.random.seed(0)
-    backend = gconv.get_backend()
-    X, y = backend.asarray(np.random.randn(20, 3, 32, 32)), backend.asarray(np.random.randint(10, size=20))
+    X, y = np.random.randn(20, 3, 32, 32), np.random.randint(10, size=20)
     model = init_two_layer_convnet(num_filters=8)  # noqa: F405
     assert {name: w.shape for name, w in model.items()} == {
         "W1": (8, 3, 5, 5),
@@ -78,8 +74,7 @@ def test_the_convolutional_network():
 
 def test_its_gradients():
     np.random.seed(0)
-    backend = gconv.get_backend()
-    X, y = backend.asarray(np.random.randn(2, 3, 8, 8)), backend.asarray(np.random.randint(10, size=2))
+    X, y = np.random.randn(2, 3, 8, 8), np.random.randint(10, size=2)
     model = init_two_layer_convnet(num_filters=3, filter_size=3, input_shape=(3, 8, 8), weight_scale=1e-1)  # noqa: F405
     _, grads = two_layer_convnet(X, model, y)  # noqa: F405
     for name in model:
@@ -89,8 +84,7 @@ def test_its_gradients():
 
 def test_a_training_by_minibatches(capsys):
     np.random.seed(0)
-    backend = gconv.get_backend()
-    X, y = backend.asarray(np.random.randn(30, 3, 8, 8)), backend.asarray(np.random.randint(10, size=30))
+    X, y = np.random.randn(30, 3, 8, 8), np.random.randint(10, size=30)
     model = init_two_layer_convnet(num_filters=4, filter_size=3, input_shape=(3, 8, 8), weight_scale=1e-2)  # noqa: F405
     trainer = ClassifierTrainer()
     options = {"reg": 0.001, "momentum": 0.9, "learning_rate": 0.05, "batch_size": 10, "acc_frequency": 2}
@@ -109,7 +103,7 @@ def test_a_training_by_minibatches(capsys):
     assert losses[-1] < losses[0] / 2
     # Every second iteration, and every third: two thirds of them.
     assert len(train_accuracy) == len(val_accuracy) == 40
-    assert visualize_grid(backend.to_numpy(best["W1"]).transpose(0, 2, 3, 1)).shape == (7, 7, 3)
+    assert visualize_grid(best["W1"].transpose(0, 2, 3, 1)).shape == (7, 7, 3)
     first, *_, last = capsys.readouterr().out.splitlines()
     assert first.startswith("Finished epoch 0 / 20: cost 2.30")
     assert first.endswith("lr 5.000000e-02")
@@ -136,3 +130,23 @@ def test_what_is_refused():
         init_two_layer_convnet(filter_size=4)  # noqa: F405
     with pytest.raises(ValueError, match=r"init_two_layer_convnet: input_shape must have an even height and width"):
         init_two_layer_convnet(input_shape=(3, 7, 8))  # noqa: F405
+
+
+def test_the_loops_on_this_backend(backend):
+    """Those of assignment 1 in both of its forms: the same losses wherever the arrays are."""
+    X, y = np.linspace(-0.2, 0.5, 20).reshape(5, 4), np.array([0, 1, 2, 2, 1])
+    losses = []
+    for each in (gconv.get_backend(np.zeros(1)), backend):
+        samples, labels = each.asarray(X), each.asarray(y)
+        model = {name: each.asarray(w) for name, w in toy()[0].items()}
+        net = TwoLayerNet(4, 10, 3)
+        net.params = dict(model)
+        arguments = (samples, labels, samples, labels)
+        np.random.seed(0)
+        for update in ("momentum", "rmsprop"):
+            trainer = ClassifierTrainer()
+            losses.append(trainer.train(*arguments, model, two_layer_net, batch_size=2, num_epochs=1, update=update)[1])
+        losses.append(net.train(*arguments, num_iters=2, batch_size=2)["loss_history"])
+        assert net.predict(samples).shape == (5,)
+    for here, there in zip(losses[:3], losses[3:], strict=True):
+        assert here == pytest.approx(there)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from gconv import optim
+from gconv._arguments import backend_of
 from gconv._checks import one_of, positive_int, real_number
 from gconv._typing import Array
 from gconv.backends import get_backend
@@ -86,7 +87,8 @@ class ClassifierTrainer:
         Raises
         ------
         ValueError, TypeError
-            If a number is out of range or of a wrong type, the update unknown, or there are no samples.
+            If a number is out of range or of a wrong type, the update unknown, or there are no samples; for samples
+            and labels that are no arrays, or of two modules.
         """
         func = "ClassifierTrainer.train"
         rule = RULES[one_of(func, "update", update, tuple(RULES))]
@@ -95,6 +97,7 @@ class ClassifierTrainer:
             real_number(func, "learning_rate_decay", learning_rate_decay, 0),
         )
         numbers = {"momentum": real_number(func, "momentum", momentum, 0, 1)} if update == "momentum" else {}
+        backend = backend_of(func, X=X, y=y, X_val=X_val, y_val=y_val)
         samples, size = positive_int(func, "len(X)", len(X)), positive_int(func, "batch_size", batch_size)
         epochs = positive_int(func, "num_epochs", num_epochs)
         every = None if acc_frequency is None else positive_int(func, "acc_frequency", acc_frequency)
@@ -104,7 +107,7 @@ class ClassifierTrainer:
         val_acc_history: list[float] = []
         best_model, best_accuracy, epoch = dict(model), 0.0, 0
         for iteration in range(epochs * per_epoch):
-            batch = np.random.choice(samples, size) if sample_batches else slice(None)
+            batch = backend.asarray(np.random.choice(samples, size)) if sample_batches else slice(None)
             loss, grads = loss_function(X[batch], model, y[batch], reg)
             loss_history.append(float(loss))
             new = {}
@@ -117,7 +120,7 @@ class ClassifierTrainer:
                 rate *= decay
                 epoch += 1
             if epoch_ends or iteration == 0 or (every is not None and iteration % every == 0):
-                chosen = np.random.choice(samples, 1000) if samples > 1000 else slice(None)
+                chosen = backend.asarray(np.random.choice(samples, 1000)) if samples > 1000 else slice(None)
                 train_acc_history.append(_accuracy(loss_function(X[chosen], model), y[chosen]))
                 val_acc_history.append(_accuracy(loss_function(X_val, model), y_val))
                 if val_acc_history[-1] > best_accuracy:
