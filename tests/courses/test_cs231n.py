@@ -10,7 +10,6 @@ from gconv.gradient_check import eval_numerical_gradient, rel_error
 from gconv.solver import Solver
 
 SIZES = {"input_dim": 15, "num_classes": 10, "weight_scale": 5e-2, "dtype": np.float64}
-# What a run prints is that of NumPy's generator; on another backend it is the same up to the order of sums.
 CLOSE = {"rel": 1e-9}
 
 
