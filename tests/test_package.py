@@ -242,6 +242,20 @@ def test_the_locked_environment_has_everything_with_hashes():
     assert {name.lower() for name in names} <= set(locked)
 
 
+def test_every_package_is_installed():
+    """The list in pyproject.toml has every folder of modules; an editable install would not notice one missing."""
+    project = Path(__file__).parents[1]
+    if not (project / "pyproject.toml").is_file():
+        pytest.skip("not in a checkout")
+    listed = re.search(r"^packages = \[(.*?)^\]", (project / "pyproject.toml").read_text(), re.MULTILINE | re.DOTALL)[1]
+    folders = {
+        ".".join(path.parent.relative_to(project).parts).replace("kernels", "gconv.kernels")
+        for top in ("gconv", "kernels")
+        for path in (project / top).rglob("__init__.py")
+    }
+    assert set(re.findall(r'"([\w.]+)"', listed)) == folders
+
+
 def test_workflows_pin_what_they_run():
     folder = Path(__file__).parents[1] / ".github" / "workflows"
     if not folder.is_dir():

@@ -83,8 +83,9 @@ class SavedParameters:
         if found != expected:
             raise ValueError(f"{func}: path must be of a model with {expected}; got {path} with {found}")
         known: dict[str, Array] = getattr(self, "buffer_values", dict)()
-        if any(name not in known or array.shape != known[name].shape for name, array in buffers.items()):
-            raise ValueError(f"{func}: path must have running averages among {sorted(known)}; got {sorted(buffers)}")
+        like = {name: (array.shape, str(array.dtype)) for name, array in known.items()}
+        if any(like.get(name) != (array.shape, str(array.dtype)) for name, array in buffers.items()):
+            raise ValueError(f"{func}: path must have running averages as {like}; got {path} with {sorted(buffers)}")
         backend = get_backend(*self.params.values())
         self.params.update({name: backend.asarray(params[name]) for name in expected})
         if known:

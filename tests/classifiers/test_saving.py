@@ -8,7 +8,7 @@ import pytest
 import gconv
 from gconv.classifiers import FullyConnectedNet, ThreeLayerConvNet, TwoLayerNet
 from gconv.classifiers.neural_net import TwoLayerNet as TrainedNet
-from gconv.files import CheckpointError
+from gconv.files import CheckpointError, save_checkpoint
 
 pytest.importorskip("safetensors", reason="safetensors is not installed: pip install 'gconv[demo]'")
 
@@ -76,6 +76,12 @@ def test_other_models_and_damaged_files_are_refused_and_change_nothing(tmp_path)
         with pytest.raises(ValueError, match=rf"{type(other).__name__}.load: path must be of a model with"):
             other.load(path)
         assert all(other.params[name] is w for name, w in before.items())
+    arrays = {f"params.{name}": gconv.get_backend(w).to_numpy(w) for name, w in model.params.items()}
+    for averages in ({"running_mean1": np.zeros(6, int)}, {"running_mean9": np.zeros(6, np.float32)}):
+        save_checkpoint(path, arrays | {f"buffers.{name}": array for name, array in averages.items()}, {})
+        with pytest.raises(ValueError, match=r"FullyConnectedNet.load: path must have running averages as"):
+            model.load(path)
+    assert not model.buffers
     content = path.read_bytes()
     for damaged in (b"", content[:100], content[:-1] + bytes([content[-1] ^ 1]), b"0" * 50):
         path.write_bytes(damaged)
