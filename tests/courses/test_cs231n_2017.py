@@ -59,7 +59,7 @@ def test_what_the_network_refuses():
         ValueError, match=r"FullyConnectedNet: dropout must be below 1, it is the share that is dropped"
     ):
         FullyConnectedNet([4], dropout=1)  # noqa: F405
-    with pytest.raises(TypeError, match="normalization"):
+    with pytest.raises(ValueError, match=r"got normalization\. .*gconv.classifiers.fc_net"):
         FullyConnectedNet([4], normalization="batchnorm")  # noqa: F405
 
 

@@ -122,6 +122,8 @@ def test_the_convolutional_layers():
 def test_what_is_refused():
     with pytest.raises(ValueError, match=r"ThreeLayerConvNet: use_batchnorm must be False"):
         ThreeLayerConvNet(use_batchnorm=True)  # noqa: F405
+    with pytest.raises(ValueError, match=r"TwoLayerNet: .* got hidden_dim\. .*gconv.classifiers.fc_net"):
+        TwoLayerNet(hidden_dim=3)  # noqa: F405
     with pytest.raises(ValueError, match=r"TwoLayerNet: dropout must be 0 or 1"):
         TwoLayerNet(dropout=0.5)  # noqa: F405
 

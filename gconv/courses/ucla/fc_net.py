@@ -6,13 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from gconv._checks import real_number
+from gconv._checks import real_number, refuse_unknown
 from gconv.classifiers import fc_net as _fc_net
 from gconv.courses.ucla import layer_utils as _layer_utils
 from gconv.courses.ucla.layer_utils import *  # noqa: F403
 
 __all__ = ["FullyConnectedNet", "TwoLayerNet"]
 __all__ += _layer_utils.__all__
+
+# What the course that this one is made from knows.
+NAMES = ("normalization", "dropout_keep_ratio", "hidden_dim", "dtype", "rng")
+ELSEWHERE = dict.fromkeys(NAMES, "of the class in gconv.classifiers.fc_net")
 
 
 class TwoLayerNet(_fc_net.TwoLayerNet):
@@ -41,7 +45,9 @@ class TwoLayerNet(_fc_net.TwoLayerNet):
         dropout: float = 1,
         weight_scale: float = 1e-3,
         reg: float = 0.0,
+        **unknown: Any,
     ) -> None:
+        refuse_unknown("TwoLayerNet", unknown, ELSEWHERE)
         if dropout not in (0, 1):
             raise ValueError(f"TwoLayerNet: dropout must be 0 or 1, this network has none; got {dropout}")
         super().__init__(input_dim, hidden_dims, num_classes, weight_scale, reg)
@@ -79,7 +85,9 @@ class FullyConnectedNet(_fc_net.FullyConnectedNet):
         seed: int | None = None,
         *,
         rng: int | np.random.Generator | None = None,
+        **unknown: Any,
     ) -> None:
+        refuse_unknown("FullyConnectedNet", unknown, ELSEWHERE)
         keep = real_number("FullyConnectedNet", "dropout", dropout, 0, 1) or 1.0
         normalization = "batchnorm" if use_batchnorm else None
         super().__init__(

@@ -6,13 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from gconv._checks import real_number
+from gconv._checks import real_number, refuse_unknown
 from gconv.classifiers import fc_net as _fc_net
 from gconv.classifiers.fc_net import *  # noqa: F403
 from gconv.courses.cs231n_2017 import layers as _layers
 from gconv.courses.cs231n_2017.layers import *  # noqa: F403
 
 __all__ = list(_fc_net.__all__)
+
+# What later years know.
+ELSEWHERE = dict.fromkeys(("normalization", "dropout_keep_ratio"), "of the class in gconv.classifiers.fc_net")
 
 
 class FullyConnectedNet(_fc_net.FullyConnectedNet):  # type: ignore[no-redef]
@@ -55,7 +58,9 @@ class FullyConnectedNet(_fc_net.FullyConnectedNet):  # type: ignore[no-redef]
         seed: int | None = None,
         *,
         rng: int | np.random.Generator | None = None,
+        **unknown: Any,
     ) -> None:
+        refuse_unknown("FullyConnectedNet", unknown, ELSEWHERE)
         share = real_number("FullyConnectedNet", "dropout", dropout, 0, 1)
         if share == 1:
             raise ValueError(
