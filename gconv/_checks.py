@@ -24,6 +24,7 @@ __all__ = [
     "param",
     "positive_int",
     "real_number",
+    "refuse_unknown",
 ]
 
 FLOATS = (np.float32, np.float64)
@@ -110,6 +111,13 @@ def one_of(func: str, name: str, value: Any, allowed: tuple[Any, ...]) -> Any:
     if not any(value is item or (isinstance(value, str) and value == item) for item in allowed):
         raise ValueError(f"{func}: {name} must be one of {', '.join(map(repr, allowed))}; got {value!r}")
     return value
+
+
+def refuse_unknown(func: str, given: Mapping[str, Any], elsewhere: Mapping[str, str]) -> None:
+    """Raise ValueError if keywords were given that a function has not; ``elsewhere`` says of some where they work."""
+    if given:
+        hints = "".join(f". {name}= is {elsewhere[name]}" for name in sorted(given) if name in elsewhere)
+        raise ValueError(f"{func}: keywords must be the documented ones; got {', '.join(sorted(given))}{hints}")
 
 
 def check_labels(func: str, x: Array, y: Array) -> None:

@@ -25,10 +25,10 @@ def model_from_config(config: dict[str, Any], params: dict[str, Array] | None = 
     Raises
     ------
     ValueError
-        If the class is none of this package's, a number is out of range, or ``params`` have other names, shapes or
-        dtypes; nothing larger than they are is allocated on the way.
+        If the class is none of this package's, an option unknown, a number out of range, or ``params`` have other
+        names, shapes or dtypes; nothing larger than they are is allocated on the way.
     TypeError
-        For unknown options, or values of a wrong type.
+        For values of a wrong type.
     """
     if params is not None:
         with at_most(max((array.size for array in params.values()), default=0)):

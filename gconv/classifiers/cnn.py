@@ -6,21 +6,31 @@ from typing import Any
 
 import numpy as np
 
+from gconv import fast_layers, layer_utils, layers
 from gconv._arguments import backend_of
-from gconv._checks import positive_int, real_number
+from gconv._checks import positive_int, real_number, refuse_unknown
 from gconv._typing import Array
 from gconv.classifiers.parameters import Weights, add_l2, float_dtype
 from gconv.classifiers.state_dict import WEIGHT_AND_BIAS, StateDict
+from gconv.fast_layers import *  # noqa: F403 -- as in the course, whose notebooks take them from here
 from gconv.geometry import output_size
+from gconv.layer_utils import *  # noqa: F403
 from gconv.layer_utils import (
     affine_relu_backward,
     affine_relu_forward,
     conv_relu_pool_backward,
     conv_relu_pool_forward,
 )
+from gconv.layers import *  # noqa: F403
 from gconv.layers import affine_backward, affine_forward, softmax_loss
 
 __all__ = ["ThreeLayerConvNet"]
+__all__ += layers.__all__
+__all__ += fast_layers.__all__
+__all__ += layer_utils.__all__
+
+# What other roots know.
+ELSEWHERE = {"use_batchnorm": "of the class in gconv.courses.ucla.cnn"}
 
 
 class ThreeLayerConvNet(StateDict):
@@ -52,7 +62,7 @@ class ThreeLayerConvNet(StateDict):
     Raises
     ------
     ValueError, TypeError
-        If a size is no positive integer, or the image too small.
+        For unknown keywords; if a size is no positive integer, or the image too small.
 
     Examples
     --------
@@ -75,8 +85,10 @@ class ThreeLayerConvNet(StateDict):
         dtype: Any = np.float32,
         *,
         rng: int | np.random.Generator | None = None,
+        **unknown: Any,
     ) -> None:
         func = "ThreeLayerConvNet"
+        refuse_unknown(func, unknown, ELSEWHERE)
         if not isinstance(input_dim, (tuple, list)) or len(input_dim) != 3:
             raise ValueError(f"{func}: input_dim must be (C, H, W); got {input_dim!r}")
         channels, height, width = (positive_int(func, "input_dim", size) for size in input_dim)

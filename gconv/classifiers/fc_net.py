@@ -7,13 +7,16 @@ from typing import Any
 
 import numpy as np
 
+from gconv import layer_utils, layers
 from gconv._arguments import backend_of
-from gconv._checks import one_of, positive_int, real_number
+from gconv._checks import one_of, positive_int, real_number, refuse_unknown
 from gconv._typing import Array
 from gconv.backends import get_backend
 from gconv.classifiers.parameters import Weights, add_l2, float_dtype
 from gconv.classifiers.state_dict import WEIGHT_AND_BIAS, StateDict
+from gconv.layer_utils import *  # noqa: F403 -- as in the course, whose notebooks take them from here
 from gconv.layer_utils import affine_relu_backward, affine_relu_forward
+from gconv.layers import *  # noqa: F403
 from gconv.layers import (
     affine_backward,
     affine_forward,
@@ -29,6 +32,21 @@ from gconv.layers import (
 )
 
 __all__ = ["FullyConnectedNet", "TwoLayerNet"]
+__all__ += layers.__all__
+__all__ += layer_utils.__all__
+
+# What other roots, and other classes, know.
+NEURAL_NET = "of assignment 1's class in gconv.classifiers.neural_net"
+ELSEWHERE = {
+    "TwoLayerNet": {
+        **dict.fromkeys(("input_size", "hidden_size", "output_size", "std"), NEURAL_NET),
+        **dict.fromkeys(("hidden_dims", "dropout"), "of the class in gconv.courses.ucla.fc_net"),
+    },
+    "FullyConnectedNet": {
+        "use_batchnorm": 'normalization="batchnorm" here; it works in gconv.courses.cs231n_2017, the roots of other '
+        "courses of that time are in docs/from_cs231n.md",
+    },
+}
 
 AVERAGES = ("running_mean", "running_var")
 
@@ -53,6 +71,11 @@ class TwoLayerNet(StateDict):
     params : dict
         W1 (input_dim, hidden_dim), b1, W2 (hidden_dim, num_classes), b2; for PyTorch (``state_dict``) those of
         the Linears ``fc1`` and ``fc2``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For unknown keywords; if a size is no positive integer.
     """
 
     capturable = True  # a step draws no random numbers: the Solver may replay it as a CUDA graph
@@ -67,8 +90,10 @@ class TwoLayerNet(StateDict):
         dtype: Any = np.float64,
         *,
         rng: int | np.random.Generator | None = None,
+        **unknown: Any,
     ) -> None:
         func = "TwoLayerNet"
+        refuse_unknown(func, unknown, ELSEWHERE[func])
         inputs, hidden = positive_int(func, "input_dim", input_dim), positive_int(func, "hidden_dim", hidden_dim)
         classes = positive_int(func, "num_classes", num_classes)
         scale = real_number(func, "weight_scale", weight_scale, 0)
@@ -117,8 +142,8 @@ class FullyConnectedNet(StateDict):
     hidden_dims : list of int
         Sizes of the hidden layers; empty for a linear classifier.
     input_dim, num_classes : int
-    dropout_keep_ratio : float
-        Probability to keep a value, in (0, 1]; 1 means no dropout.
+    dropout_keep_ratio : float, optional
+        Probability to keep a value, in (0, 1]; 1, the default, means no dropout.
     normalization : {None, "batchnorm", "layernorm"}
     reg : float
         L2 strength, with the factor 0.5, on every W.
@@ -130,6 +155,9 @@ class FullyConnectedNet(StateDict):
         Fixes the dropout masks, every call the same, for gradient checks.
     rng : int or numpy.random.Generator, optional
         Draws the weights; None draws from NumPy's global state, in the order W1, W2, ...
+    dropout : float, optional
+        The name of 2018 and 2019 for ``dropout_keep_ratio``; 0 means no dropout too. Until 2017 it was the probability
+        of dropping: ``gconv.courses.cs231n_2017`` has that.
 
     Attributes
     ----------
@@ -139,14 +167,21 @@ class FullyConnectedNet(StateDict):
         running averages are taken over too, or LayerNorm.
     bn_params : list of dict
         Parameters and running averages of each hidden layer's normalization.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For unknown keywords, for both names of the keep ratio at once, for values out of range or of a wrong type.
     """
+
+    dropout_forward = staticmethod(dropout_forward)  # of a subclass, one whose ``p`` means something else
 
     def __init__(
         self,
         hidden_dims: list[int],
         input_dim: int = 3 * 32 * 32,
         num_classes: int = 10,
-        dropout_keep_ratio: float = 1,
+        dropout_keep_ratio: float | None = None,
         normalization: str | None = None,
         reg: float = 0.0,
         weight_scale: float = 1e-2,
@@ -154,8 +189,16 @@ class FullyConnectedNet(StateDict):
         seed: int | None = None,
         *,
         rng: int | np.random.Generator | None = None,
+        dropout: float | None = None,
+        **unknown: Any,
     ) -> None:
         func = "FullyConnectedNet"
+        refuse_unknown(func, unknown, ELSEWHERE[func])
+        if dropout is not None and dropout_keep_ratio is not None:
+            raise ValueError(
+                f"{func}: dropout_keep_ratio must be given under one name; got {dropout_keep_ratio}, and "
+                f"dropout={dropout}"
+            )
         if not isinstance(hidden_dims, (list, tuple)):
             raise TypeError(f"{func}: hidden_dims must be a list of integers; got {hidden_dims!r}")
         sizes = [
@@ -163,7 +206,9 @@ class FullyConnectedNet(StateDict):
             *(positive_int(func, "hidden_dims", size) for size in hidden_dims),
             positive_int(func, "num_classes", num_classes),
         ]
-        keep = real_number(func, "dropout_keep_ratio", dropout_keep_ratio, 0, 1)
+        if dropout is not None:
+            dropout_keep_ratio = real_number(func, "dropout", dropout, 0, 1) or 1.0
+        keep = real_number(func, "dropout_keep_ratio", 1 if dropout_keep_ratio is None else dropout_keep_ratio, 0, 1)
         if keep == 0:
             raise ValueError(f"{func}: dropout_keep_ratio must be above 0, it is the share that is kept; got {keep}")
         self.normalization = one_of(func, "normalization", normalization, (None, "batchnorm", "layernorm"))
@@ -288,7 +333,7 @@ class FullyConnectedNet(StateDict):
             out, norm_cache = forward(out, p[f"gamma{layer}"], p[f"beta{layer}"], self.bn_params[layer - 1])
         out, relu_cache = relu_forward(out)
         if self.use_dropout:
-            out, dropout_cache = dropout_forward(out, self.dropout_param)
+            out, dropout_cache = self.dropout_forward(out, self.dropout_param)
         return out, (affine_cache, norm_cache, relu_cache, dropout_cache)
 
     def _hidden_backward(self, layer: int, dout: Array, cache: Any, grads: dict[str, Array]) -> Array | None:

@@ -10,6 +10,7 @@ import numpy as np
 from gconv._typing import Array
 from gconv.backends import array_kind, get_backend
 from gconv.backends.exchange import from_dlpack
+from gconv.classifiers.saving import SavedParameters
 
 __all__ = ["WEIGHT_AND_BIAS", "StateDict"]
 
@@ -18,10 +19,9 @@ WEIGHT_AND_BIAS = (("W", "weight"), ("b", "bias"))
 IGNORED = "num_batches_tracked"
 
 
-class StateDict:
+class StateDict(SavedParameters):
     """state_dict and load_state_dict for models whose ``layer_names`` says what PyTorch calls a parameter."""
 
-    params: dict[str, Array]
     dtype: np.dtype[Any]
 
     def layer_names(self) -> dict[str, str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gconv._arguments import backend_of
+from gconv._checks import refuse_unknown
 from gconv._typing import Array
 from gconv.training.augmentation import Augment
 from gconv.training.batches import Batches, hold_out
@@ -27,6 +28,15 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 __all__ = ["Solver"]
+
+# What the loops of other years know.
+TRAINER = "of ClassifierTrainer.train in gconv.courses.cs231n_2015.classifier_trainer"
+OF_2015 = ("reg", "momentum", "learning_rate_decay", "update", "sample_batches", "acc_frequency")
+ELSEWHERE = {
+    "learning_rate": 'a key of optim_config: {"learning_rate": ...}',
+    "num_iters": "of TwoLayerNet.train in gconv.classifiers.neural_net",
+    **dict.fromkeys(OF_2015, TRAINER),
+}
 
 
 @forwards(
@@ -133,8 +143,7 @@ class Solver:
         graph: bool | str = "auto",
         **unknown: Any,
     ) -> None:
-        if unknown:
-            raise ValueError(f"Solver: keywords must be the documented ones; got {', '.join(sorted(unknown))}")
+        refuse_unknown("Solver", unknown, ELSEWHERE)
         check_model(model)
         self.settings = Settings(
             update_rule, optim_config, lr_decay, batch_size, num_epochs, num_train_samples, num_val_samples,

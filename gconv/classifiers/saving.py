@@ -1,0 +1,94 @@
+"""A model's parameters in a file, under the names of the course's 2025 assignments."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from gconv._typing import Array
+from gconv.backends import get_backend
+from gconv.files import load_checkpoint, save_checkpoint
+
+__all__ = ["SavedParameters"]
+
+# How a file of NumPy begins, an archive of them, and a pickle of protocol 2 or later.
+NUMPY_FILE, ARCHIVE, PICKLE = b"\x93NUMPY", b"PK\x03\x04", b"\x80"
+
+
+class SavedParameters:
+    """``save`` and ``load`` for models that have ``params``, and perhaps ``buffers``, dictionaries of arrays."""
+
+    params: dict[str, Array]
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the parameters, and running averages if there are any, to a file; say so.
+
+        The format is safetensors with a checksum, whatever the path ends in: a notebook may go on calling its file
+        ``best_model.npy``. It is written whole or not at all.
+
+        Parameters
+        ----------
+        path : path
+            Missing folders are made.
+
+        Raises
+        ------
+        OSError
+            If it can't be written; what stood at ``path`` is then still there.
+        """
+        arrays = {f"params.{name}": get_backend(w).to_numpy(w) for name, w in self.params.items()}
+        buffers: dict[str, Array] = getattr(self, "buffers", {})
+        arrays |= {f"buffers.{name}": get_backend(array).to_numpy(array) for name, array in buffers.items()}
+        save_checkpoint(path, arrays, {"kind": "parameters"})
+        print(f"{os.fspath(path)} saved.")
+
+    def load(self, path: str | os.PathLike[str]) -> bool:
+        """Take over what ``save`` of a model of the same shapes wrote; say so.
+
+        Parameters
+        ----------
+        path : path
+
+        Returns
+        -------
+        bool
+            False, as in the course, where there is no such file; the model has not been changed then.
+
+        Raises
+        ------
+        ValueError
+            If it is a pickle or a file of NumPy, which may hold one; if it is of a model of other names, shapes or
+            dtypes. The model has not been changed then.
+        CheckpointError
+            If it is damaged, or no file that ``save`` wrote.
+        """
+        func, path = f"{type(self).__name__}.load", Path(path)
+        if not path.is_file():
+            print(f"{path} not available.")
+            return False
+        with path.open("rb") as file:
+            start = file.read(9)
+        # A safetensors file begins with a length of 8 bytes, of which the first may be a pickle's, and a bracket.
+        if start.startswith((NUMPY_FILE, ARCHIVE)) or (start.startswith(PICKLE) and start[8:] != b"{"):
+            raise ValueError(
+                f"{func}: path must be a file that save wrote; got {path}, a pickle or a file of NumPy, which can run "
+                "code when it is read. If it is your own: set model.params from "
+                "np.load(path, allow_pickle=True).item() once, and save the model anew"
+            )
+        arrays, _ = load_checkpoint(path)
+        buffers = {name[8:]: array for name, array in arrays.items() if name.startswith("buffers.")}
+        params = {name[7:]: array for name, array in arrays.items() if name.startswith("params.")}
+        expected = {name: (tuple(w.shape), str(w.dtype)) for name, w in self.params.items()}
+        found = {name: (array.shape, str(array.dtype)) for name, array in params.items()}
+        if found != expected:
+            raise ValueError(f"{func}: path must be of a model with {expected}; got {path} with {found}")
+        known: dict[str, Array] = getattr(self, "buffer_values", dict)()
+        like = {name: (array.shape, str(array.dtype)) for name, array in known.items()}
+        if any(like.get(name) != (array.shape, str(array.dtype)) for name, array in buffers.items()):
+            raise ValueError(f"{func}: path must have running averages as {like}; got {path} with {sorted(buffers)}")
+        backend = get_backend(*self.params.values())
+        self.params.update({name: backend.asarray(params[name]) for name in expected})
+        if known:
+            self.buffers = {name: backend.asarray(array) for name, array in buffers.items()}
+        print(f"{path} loaded.")
+        return True

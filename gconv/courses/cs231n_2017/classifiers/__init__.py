@@ -1,0 +1,7 @@
+"""The models of that time."""
+
+from gconv.courses.aliases import same_modules
+
+__all__ = ["cnn", "fc_net", "neural_net"]
+
+same_modules(__name__, ("neural_net",), "gconv.classifiers")
