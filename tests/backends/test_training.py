@@ -168,3 +168,29 @@ def test_graphs_of_steps(each):
     graph.launch()
     each.synchronize()
     assert int(row) == 3
+
+
+@pytest.mark.parametrize("rule", UPDATE_RULES)
+def test_numbers_that_underflow_are_no_errors(each, rule):
+    """A user's ``np.seterr(all="raise")`` is for the user's own arithmetic."""
+    ws, dws, states = draw_update(np.random.default_rng(1), rule, [(40,)], np.float32)
+    tiny = [a * np.float32(1e-25) for a in dws]
+    ours, (grads, _) = moved(each, (ws, states)), moved(each, (tiny, []))
+    with np.errstate(all="raise"):
+        run_update(each, rule, ours, grads, ours, t=4)
+    assert all(np.isfinite(each.to_numpy(a)).all() for a in flattened(*ours))
+
+
+def test_losses_and_penalties_of_extreme_scores_are_no_errors(each, dtype):
+    scores = np.array([[1e4, 0, -1e4], [0, np.inf, 0], [np.nan, 0, 1], [0, -np.inf, 1e-30]], dtype)
+    y = each.asarray(np.array([0, 1, 2, 0]))
+    for row in range(len(scores)):
+        x, label = each.asarray(scores[row : row + 1]), y[row : row + 1]
+        weights = each.asarray(np.array([1e-30, 1, 1], dtype))
+        with np.errstate(all="raise"):
+            results = [each.softmax_loss(x, label), each.svm_loss(x, label)]
+            results += [each.cross_entropy(x, label, class_weights=weights)]
+            penalty = each.l2_penalty(results[0][0], [weights], [each.asarray(np.full(3, 1e-30, dtype))], 1e-10)
+        finite = [bool(np.isfinite(each.to_numpy(loss))) for loss, _ in results]
+        assert finite == [row in (0, 3), row != 2, row in (0, 3)], row
+        assert np.isfinite(each.to_numpy(penalty)) == (row in (0, 3))
