@@ -2,7 +2,7 @@
 
 A model has ``params``, a dictionary of arrays, and ``loss(X, y=None)``: scores (N, C) without labels, (loss, gradients)
 with them. It may have ``buffers``, a dictionary of arrays that are state and no parameters, ``config``, a description
-for checkpoints, and ``capturable``.
+for checkpoints, ``loss_options``, a dictionary whose ``ignore_label`` accuracies don't count, and ``capturable``.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ __all__ = [
     "check_state_arrays",
     "clear_buffers",
     "draws_nothing",
+    "ignored_label",
     "model_backend",
     "write_buffers",
 ]
@@ -79,6 +80,12 @@ def draws_nothing(model: Any) -> bool:
     classes = type(model).__mro__
     says = next((i for i, cls in enumerate(classes) if "capturable" in vars(cls)), 0)
     return "capturable" in vars(model) or not any("loss" in vars(cls) for cls in classes[:says])
+
+
+def ignored_label(model: Any) -> int | None:
+    """Return the label whose samples the model's loss ignores, None where there is none."""
+    options = getattr(model, "loss_options", None)
+    return options.get("ignore_label") if isinstance(options, dict) else None
 
 
 def check_model(model: Any) -> None:
