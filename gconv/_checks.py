@@ -17,6 +17,7 @@ from gconv._typing import Array
 
 __all__ = [
     "check_labels",
+    "check_number",
     "check_scores",
     "check_shape",
     "common_dtype",
@@ -119,6 +120,16 @@ def real_number(func: str, name: str, value: Any, low: float = -np.inf, high: fl
     if not (math.isfinite(number) and low <= number <= high):
         raise ValueError(f"{func}: {name} must {rule}; got {value!r}")
     return number
+
+
+def check_number(func: str, call: str, value: Any, role: str = "") -> None:
+    """Raise an error unless ``value``, which ``call`` returned, is one real number; ``role`` ends the rule."""
+    shape = getattr(value, "shape", ())
+    if shape != ():
+        raise ValueError(f"{func}: {call} must return one number{role}; got shape {tuple(shape)}")
+    real = isinstance(value, (float, int)) or (hasattr(value, "dtype") and value.dtype.kind in "fiu")
+    if not real or isinstance(value, bool):
+        raise TypeError(f"{func}: {call} must return a real number{role}; got {type(value).__name__}")
 
 
 def one_of(func: str, name: str, value: Any, allowed: tuple[Any, ...]) -> Any:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from gconv._arguments import with_axes
+from gconv._checks import check_number
 from gconv._typing import Array
 from gconv.backends import Backend, array_kind, get_backend
 
@@ -166,11 +167,7 @@ def check_loss(answer: Any) -> tuple[Any, dict[str, Array]]:
     if not isinstance(answer, tuple) or len(answer) != 2:
         raise TypeError(f"{FUNC}: model.loss(X, y) must return (loss, grads); got {type(answer).__name__}")
     loss, grads = answer
-    if getattr(loss, "shape", ()) != ():
-        raise ValueError(f"{FUNC}: model.loss(X, y) must return one number as loss; got shape {tuple(loss.shape)}")
-    real = isinstance(loss, (float, int)) or (hasattr(loss, "dtype") and loss.dtype.kind in "fiu")
-    if not real or isinstance(loss, bool):
-        raise TypeError(f"{FUNC}: model.loss(X, y) must return a real number as loss; got {type(loss).__name__}")
+    check_number(FUNC, "model.loss(X, y)", loss, " as loss")
     if not isinstance(grads, dict):
         raise TypeError(f"{FUNC}: model.loss(X, y) must return a dictionary of gradients; got {type(grads).__name__}")
     return loss, grads
