@@ -79,6 +79,8 @@ def param(func: str, name: str, mapping: Any, key: str) -> Any:
 
 def known_keys(func: str, name: str, mapping: Any, known: KeysView[str]) -> None:
     """Raise ValueError if a dictionary of parameters has keys that mean nothing, as misspelt ones do."""
+    if type(mapping) is dict and mapping.keys() <= known:
+        return  # most are right, and this is all that it costs them
     _check_mapping(func, name, mapping)
     if not mapping.keys() <= known:
         unknown = ", ".join(sorted(repr(key) for key in mapping if key not in known))

@@ -196,6 +196,7 @@ class Compositions(Backend):
         """Put the weighted probabilities that each sample ought to have into one matrix."""
         xp, (n, classes) = self.xp, x.shape
         if y.ndim == 1:
+            y = y.astype(np.int64, copy=False)  # the label that is ignored may be none of its dtype's
             places = y[:, None] == xp.arange(classes)
             # A label outside [0, C), which is not looked for on a device, makes the loss NaN.
             known = xp.where(places.any(axis=1), 1, math.nan).astype(x.dtype)

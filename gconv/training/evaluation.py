@@ -94,7 +94,7 @@ def accuracy(
     if batches is not None:
         X, y = batches.where(X, backend), batches.where(y, backend)
     for part, found in _scored(func, model, X, which, size):
-        labels = backend.asarray(_samples(y, part))
+        labels = backend.asarray(_samples(y, part), np.int64)
         hit = found.argmax(axis=1) == labels
         if ignored is not None:
             hit = hit & (labels != ignored)
