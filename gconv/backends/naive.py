@@ -244,6 +244,7 @@ class NaiveBackend(Compositions):
                 dbeta[channels] += np.sum(dout[i, channels], axis=1)
         return dx, dgamma, dbeta
 
+    @np.errstate(all="ignore")
     def softmax_loss(self, x: Array, y: Array) -> tuple[Array, Array]:
         """Go sample by sample, class by class."""
         n, classes = x.shape
@@ -257,6 +258,7 @@ class NaiveBackend(Compositions):
                 dx[i, k] = (exponentials[k] / total - (k == y[i])) / n
         return x.dtype.type(loss / n), dx
 
+    @np.errstate(all="ignore")
     def cross_entropy(
         self,
         x: Array,
@@ -288,6 +290,7 @@ class NaiveBackend(Compositions):
             return x.dtype.type(0), np.zeros(x.shape, x.dtype)
         return x.dtype.type(loss / total), (dx / total).astype(x.dtype)
 
+    @np.errstate(all="ignore")
     def svm_loss(self, x: Array, y: Array) -> tuple[Array, Array]:
         """Go sample by sample, class by class."""
         n, classes = x.shape

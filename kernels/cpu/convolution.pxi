@@ -34,7 +34,8 @@ def conv_forward(const floating[:, :, :, ::1] x not None, const floating[:, :, :
     if target4(out) != NULL:
         with nogil:
             worked = kernels_for(data4(x)).conv_forward(
-                g, x.shape[0], w.shape[0], data4(x), data4(w), data1(b) if b is not None else NULL, relu, target4(out), threads)
+                g, x.shape[0], w.shape[0], data4(x), data4(w), data1(b) if b is not None else NULL, relu, target4(out),
+                threads)
     done(worked)
 
 

@@ -93,7 +93,7 @@ def softmax_loss(const float[:, ::1] x not None, const int64_t[::1] y not None,
     check("dx", (dx.shape[0], dx.shape[1]), (x.shape[0], x.shape[1]))
     if not labels_fit(y, x.shape[0], x.shape[1]):
         raise ValueError(f"y must hold {x.shape[0]} labels in [0, {x.shape[1]})")
-    return loss_kernels().softmax(x.shape[0], x.shape[1], &x[0, 0], &y[0], &dx[0, 0])
+    return <float>loss_kernels().softmax(x.shape[0], x.shape[1], &x[0, 0], &y[0], &dx[0, 0])
 
 
 def svm_loss(const float[:, ::1] x not None, const int64_t[::1] y not None, float[:, ::1] dx not None) -> float:
@@ -101,4 +101,4 @@ def svm_loss(const float[:, ::1] x not None, const int64_t[::1] y not None, floa
     check("dx", (dx.shape[0], dx.shape[1]), (x.shape[0], x.shape[1]))
     if not labels_fit(y, x.shape[0], x.shape[1]):
         raise ValueError(f"y must hold {x.shape[0]} labels in [0, {x.shape[1]})")
-    return loss_kernels().svm(x.shape[0], x.shape[1], &x[0, 0], &y[0], &dx[0, 0])
+    return <float>loss_kernels().svm(x.shape[0], x.shape[1], &x[0, 0], &y[0], &dx[0, 0])
