@@ -129,8 +129,8 @@ def check_number(func: str, call: str, value: Any, role: str = "") -> None:
     shape = getattr(value, "shape", ())
     if shape != ():
         raise ValueError(f"{func}: {call} must return one number{role}; got shape {tuple(shape)}")
-    real = isinstance(value, (float, int)) or (hasattr(value, "dtype") and value.dtype.kind in "fiu")
-    if not real or isinstance(value, bool):
+    kind = getattr(getattr(value, "dtype", None), "kind", "f")
+    if isinstance(value, (bool, complex)) or kind not in "fiu" or not hasattr(value, "__float__"):
         raise TypeError(f"{func}: {call} must return a real number{role}; got {type(value).__name__}")
 
 
