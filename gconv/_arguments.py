@@ -10,7 +10,7 @@ from gconv._checks import common_dtype
 from gconv._typing import Array
 from gconv.backends import Backend, array_kind, backend_of_kind, get_backend, known_kind
 
-__all__ = ["backend_of", "prepare", "with_axes"]
+__all__ = ["backend_of", "prepare", "prepare_layer", "with_axes"]
 
 
 def backend_of(func: str, **arrays: Array) -> Backend:
@@ -44,6 +44,11 @@ def prepare(func: str, **arrays: Array) -> tuple[Any, ...]:
     backend = backend_of(func, **arrays)
     dtype = common_dtype(func, **arrays)
     return backend, *(backend.asarray(array, dtype) for array in arrays.values())
+
+
+def prepare_layer(func: str, x: Array, w: Array, b: Array | None) -> tuple[Any, ...]:
+    """Return (backend, x, w, b) as ``prepare`` does; b may be None, for no bias, and stays it."""
+    return (*prepare(func, x=x, w=w), None) if b is None else prepare(func, x=x, w=w, b=b)
 
 
 def with_axes(array: Array) -> Array:

@@ -7,7 +7,7 @@ the values of an array that may live on a device.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import KeysView, Mapping
 from numbers import Integral, Real
 from typing import Any
 
@@ -17,9 +17,12 @@ from gconv._typing import Array
 
 __all__ = [
     "check_labels",
+    "check_number",
+    "check_scores",
     "check_shape",
     "common_dtype",
     "integer",
+    "known_keys",
     "one_of",
     "param",
     "positive_int",
@@ -69,18 +72,34 @@ def check_ndim(func: str, name: str, array: Array, ndim: int, axes: str) -> None
 
 def param(func: str, name: str, mapping: Any, key: str) -> Any:
     """Return ``mapping[key]``, or raise an error that names the dictionary and the missing key."""
-    if type(mapping) is not dict and not isinstance(mapping, Mapping):
-        raise TypeError(f"{func}: {name} must be a dictionary; got {type(mapping).__name__}")
+    _check_mapping(func, name, mapping)
     if key not in mapping:
         raise ValueError(f"{func}: {name} must have the key {key!r}; got the keys {sorted(map(str, mapping))}")
     return mapping[key]
 
 
-def integer(func: str, name: str, value: Any, minimum: int) -> int:
+def known_keys(func: str, name: str, mapping: Any, known: KeysView[str]) -> None:
+    """Raise ValueError if a dictionary of parameters has keys that mean nothing, as misspelt ones do."""
+    if type(mapping) is dict and mapping.keys() <= known:
+        return  # most are right, and this is all that it costs them
+    _check_mapping(func, name, mapping)
+    if not mapping.keys() <= known:
+        unknown = ", ".join(sorted(repr(key) for key in mapping if key not in known))
+        raise ValueError(f"{func}: {name} must have keys among {', '.join(known)}; got {unknown}")
+
+
+def _check_mapping(func: str, name: str, mapping: Any) -> None:
+    if type(mapping) is not dict and not isinstance(mapping, Mapping):
+        raise TypeError(f"{func}: {name} must be a dictionary; got {type(mapping).__name__}")
+
+
+def integer(func: str, name: str, value: Any, minimum: float = -math.inf) -> int:
     """Return ``value`` as an int of at least ``minimum``."""
     if type(value) is int and value >= minimum:
         return value
-    rule = "a positive integer" if minimum == 1 else f"an integer of at least {minimum}"
+    rule = "a positive integer" if minimum == 1 else "an integer"
+    if math.isfinite(minimum) and minimum != 1:
+        rule += f" of at least {minimum}"
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, Real):
         raise TypeError(f"{func}: {name} must be {rule}; got {value!r}")
     if not isinstance(value, Integral) or value < minimum:
@@ -106,6 +125,16 @@ def real_number(func: str, name: str, value: Any, low: float = -np.inf, high: fl
     return number
 
 
+def check_number(func: str, call: str, value: Any, role: str = "") -> None:
+    """Raise an error unless ``value``, which ``call`` returned, is one real number; ``role`` ends the rule."""
+    shape = getattr(value, "shape", ())
+    if shape != ():
+        raise ValueError(f"{func}: {call} must return one number{role}; got shape {tuple(shape)}")
+    kind = getattr(getattr(value, "dtype", None), "kind", "f")
+    if isinstance(value, (bool, complex)) or kind not in "fiu" or not hasattr(value, "__float__"):
+        raise TypeError(f"{func}: {call} must return a real number{role}; got {type(value).__name__}")
+
+
 def one_of(func: str, name: str, value: Any, allowed: tuple[Any, ...]) -> Any:
     """Return ``value`` if it is one of ``allowed``."""
     if not any(value is item or (isinstance(value, str) and value == item) for item in allowed):
@@ -120,14 +149,21 @@ def refuse_unknown(func: str, given: Mapping[str, Any], elsewhere: Mapping[str, 
         raise ValueError(f"{func}: keywords must be the documented ones; got {', '.join(sorted(given))}{hints}")
 
 
-def check_labels(func: str, x: Array, y: Array) -> None:
-    """Check class scores x (N, C) and labels y (N,); values are looked at on the CPU only."""
+def check_scores(func: str, x: Array) -> None:
+    """Check the shape of class scores x (N, C)."""
     check_ndim(func, "x", x, 2, "(N, C)")
     if x.shape[1] < 1:
         raise ValueError(f"{func}: x must have at least one class; got shape {tuple(x.shape)}")
+
+
+def check_labels(func: str, x: Array, y: Array, ignored: int | None = None) -> None:
+    """Check class scores x (N, C) and labels y (N,), in [0, C) or ``ignored``; values are looked at on the CPU only."""
+    check_scores(func, x)
     if y.dtype.kind not in "iu":
         raise TypeError(f"{func}: y must be integer class labels; got dtype {y.dtype}")
     check_shape(func, "y", y, (x.shape[0],), f"to match x {tuple(x.shape)}")
+    if ignored is not None and isinstance(y, np.ndarray):
+        y = y[y != ignored]
     if isinstance(y, np.ndarray) and y.size:
         low, high = int(y.min()), int(y.max())
         if low < 0 or high >= x.shape[1]:

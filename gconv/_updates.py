@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gconv._arguments import backend_of, with_axes
-from gconv._checks import check_shape, common_dtype, integer, one_of, param, real_number
+from gconv._checks import check_shape, common_dtype, integer, known_keys, one_of, param, real_number
 from gconv._typing import Array
 from gconv.backends import Backend
 from gconv.backends.base import StepControl
@@ -26,7 +26,7 @@ Config = dict[str, Any]
 LEARNING_RATES = {name: rule.hyperparameters["learning_rate"].default for name, rule in UPDATE_RULES.items()}
 HYPERPARAMETERS = tuple(dict.fromkeys(key for rule in UPDATE_RULES.values() for key in rule.hyperparameters))
 STATES = tuple(dict.fromkeys(key for rule in UPDATE_RULES.values() for key in rule.states))
-_KEYS = dict.fromkeys((*HYPERPARAMETERS, *STATES, "t"))
+_KEYS = dict.fromkeys((*HYPERPARAMETERS, *STATES, "t")).keys()
 
 
 class _Parameter(NamedTuple):
@@ -233,9 +233,7 @@ def _numbers(rule: UpdateRule, config: Config, label: str) -> tuple[dict[str, fl
     func = rule.name
     if not isinstance(config, dict):
         raise TypeError(f"{func}: config{label} must be a dictionary; got {type(config).__name__}")
-    if not config.keys() <= _KEYS.keys():
-        unknown = next(key for key in config if key not in _KEYS)
-        raise ValueError(f"{func}: config{label} must have keys among {', '.join(_KEYS)}; got {unknown!r}")
+    known_keys(func, f"config{label}", config, _KEYS)
     numbers = {}
     for key, (default, low, high) in rule.hyperparameters.items():
         value = config.get(key, default)

@@ -1,4 +1,4 @@
-"""Fast convolution and max pooling, and the two textbook ways that the course compares them with.
+"""Fast convolution and pooling, and the two textbook ways that the course compares them with.
 
 ``*_fast`` run the backend's kernels with bounded memory. ``*_im2col`` multiply one whole column matrix,
 ``*_strides`` and ``*_reshape`` contract a view. All give the same results on every shape.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from gconv._arguments import prepare
+from gconv._arguments import prepare, prepare_layer
 from gconv._checks import check_shape
 from gconv._memory import names_memory_errors
 from gconv._typing import Array
@@ -18,6 +18,8 @@ from gconv.backends.base import argmax_dtype
 from gconv.geometry import ConvGeometry, PoolGeometry, conv_param_geometry, pool_param_geometry
 
 __all__ = [
+    "avg_pool_backward_fast",
+    "avg_pool_forward_fast",
     "conv_backward_fast",
     "conv_backward_im2col",
     "conv_backward_strides",
@@ -32,12 +34,12 @@ __all__ = [
     "max_pool_forward_reshape",
 ]
 
-ConvCache = tuple[Array, Array, Array, dict[str, Any]]
+ConvCache = tuple[Array, Array, Array | None, dict[str, Any]]
 PoolCache = tuple[Array, PoolGeometry]
 
 
 @names_memory_errors
-def conv_forward_fast(x: Array, w: Array, b: Array, conv_param: dict[str, Any]) -> tuple[Array, ConvCache]:
+def conv_forward_fast(x: Array, w: Array, b: Array | None, conv_param: dict[str, Any]) -> tuple[Array, ConvCache]:
     """Convolve (cross-correlate) N images of C channels with F filters.
 
     H' = 1 + (H + 2 pad - HH) // stride, and W' likewise.
@@ -46,7 +48,8 @@ def conv_forward_fast(x: Array, w: Array, b: Array, conv_param: dict[str, Any]) 
     ----------
     x : array, shape (N, C, H, W)
     w : array, shape (F, C, HH, WW)
-    b : array, shape (F,)
+    b : array, shape (F,), or None
+        None for no bias.
     conv_param : dict
         ``stride``: pixels between two windows, at least 1; ``pad``: rows and columns of zeros on each
         side, at least 0. Each an int or a (vertical, horizontal) pair.
@@ -60,7 +63,7 @@ def conv_forward_fast(x: Array, w: Array, b: Array, conv_param: dict[str, Any]) 
     Raises
     ------
     ValueError
-        If shapes do not match, the filter is larger than the padded image, or a key is missing or wrong.
+        If shapes do not match, the filter is larger than the padded image, or a key is missing, wrong or unknown.
     TypeError
         If an argument is no real array, none is floating, or NumPy and CuPy arrays are mixed.
 
@@ -75,7 +78,7 @@ def conv_forward_fast(x: Array, w: Array, b: Array, conv_param: dict[str, Any]) 
 
 
 def conv_activation(
-    func: str, x: Array, w: Array, b: Array, conv_param: dict[str, Any], activation: str | None = None
+    func: str, x: Array, w: Array, b: Array | None, conv_param: dict[str, Any], activation: str | None = None
 ) -> tuple[Array, ConvCache]:
     """Return the convolution, with an activation if one is named, after the checks; ``func`` is named in errors."""
     backend, xs, ws, bs, geometry = _conv_arguments(func, x, w, b, conv_param)
@@ -83,7 +86,9 @@ def conv_activation(
 
 
 @names_memory_errors
-def conv_backward_fast(dout: Array, cache: ConvCache, input_grad: bool = True) -> tuple[Array | None, Array, Array]:
+def conv_backward_fast(
+    dout: Array, cache: ConvCache, input_grad: bool = True
+) -> tuple[Array | None, Array, Array | None]:
     """Compute the gradients of a convolution.
 
     Parameters
@@ -98,7 +103,8 @@ def conv_backward_fast(dout: Array, cache: ConvCache, input_grad: bool = True) -
     -------
     dx : array, shape (N, C, H, W), or None
     dw : array, shape (F, C, HH, WW)
-    db : array, shape (F,)
+    db : array, shape (F,), or None
+        None where there was no bias.
 
     Raises
     ------
@@ -106,21 +112,24 @@ def conv_backward_fast(dout: Array, cache: ConvCache, input_grad: bool = True) -
         If ``dout`` has another shape than the output.
     """
     backend, dout, x, w, geometry = _conv_backward_arguments("conv_backward_fast", dout, cache)
-    return backend.conv_backward(dout, x, w, geometry, input_grad)
+    dx, dw, db = backend.conv_backward(dout, x, w, geometry, input_grad)
+    return dx, dw, None if cache[2] is None else db
 
 
 @names_memory_errors
-def conv_forward_im2col(x: Array, w: Array, b: Array, conv_param: dict[str, Any]) -> tuple[Array, ConvCache]:
+def conv_forward_im2col(x: Array, w: Array, b: Array | None, conv_param: dict[str, Any]) -> tuple[Array, ConvCache]:
     """Convolve as one product of filters and the whole column matrix; arguments as conv_forward_fast."""
     backend, xs, ws, bs, geometry = _conv_arguments("conv_forward_im2col", x, w, b, conv_param)
     n, f, out_h, out_w = geometry.out
     cols = backend.im2col(xs, geometry)  # (C*HH*WW, N*H'*W')
-    out = ws.reshape(f, cols.shape[0]) @ cols + bs[:, None]  # (F, N*H'*W')
+    out = ws.reshape(f, cols.shape[0]) @ cols  # (F, N*H'*W')
+    if bs is not None:
+        out += bs[:, None]
     return out.reshape(f, n, out_h, out_w).swapaxes(0, 1).copy(), (x, w, b, conv_param)
 
 
 @names_memory_errors
-def conv_backward_im2col(dout: Array, cache: ConvCache) -> tuple[Array, Array, Array]:
+def conv_backward_im2col(dout: Array, cache: ConvCache) -> tuple[Array, Array, Array | None]:
     """Compute the gradients from the whole column matrix, made again; as conv_backward_fast."""
     backend, dout, x, w, geometry = _conv_backward_arguments("conv_backward_im2col", dout, cache)
     f = geometry.out[1]
@@ -128,20 +137,21 @@ def conv_backward_im2col(dout: Array, cache: ConvCache) -> tuple[Array, Array, A
     rows = dout.swapaxes(0, 1).reshape(f, cols.shape[1])  # (F, N*H'*W')
     dcols = w.reshape(f, cols.shape[0]).T @ rows
     dx = backend.col2im(dcols, geometry)
-    return dx, (rows @ cols.T).reshape(geometry.w), rows.sum(axis=1)
+    return dx, (rows @ cols.T).reshape(geometry.w), None if cache[2] is None else rows.sum(axis=1)
 
 
 @names_memory_errors
-def conv_forward_strides(x: Array, w: Array, b: Array, conv_param: dict[str, Any]) -> tuple[Array, ConvCache]:
+def conv_forward_strides(x: Array, w: Array, b: Array | None, conv_param: dict[str, Any]) -> tuple[Array, ConvCache]:
     """Convolve by contracting a strided view of the padded images; arguments as conv_forward_fast."""
     backend, xs, ws, bs, geometry = _conv_arguments("conv_forward_strides", x, w, b, conv_param)
     windows = _windows(backend, xs, geometry)
     out = backend.xp.tensordot(ws, windows, axes=((1, 2, 3), (1, 4, 5)))  # (F, N, H', W')
-    return out.swapaxes(0, 1) + bs[:, None, None], (x, w, b, conv_param)
+    out = out.swapaxes(0, 1)
+    return out.copy() if bs is None else out + bs[:, None, None], (x, w, b, conv_param)
 
 
 @names_memory_errors
-def conv_backward_strides(dout: Array, cache: ConvCache) -> tuple[Array, Array, Array]:
+def conv_backward_strides(dout: Array, cache: ConvCache) -> tuple[Array, Array, Array | None]:
     """Compute the gradients from a strided view of the padded images; as conv_backward_fast."""
     backend, dout, x, w, geometry = _conv_backward_arguments("conv_backward_strides", dout, cache)
     n, _, out_h, out_w = geometry.out
@@ -150,7 +160,7 @@ def conv_backward_strides(dout: Array, cache: ConvCache) -> tuple[Array, Array, 
     dw = xp.tensordot(dout, windows, axes=((0, 2, 3), (0, 2, 3)))  # (F, C, HH, WW)
     dcols = xp.tensordot(w, dout, axes=((0,), (1,)))  # (C, HH, WW, N, H', W')
     dx = backend.col2im(dcols.reshape(math.prod(geometry.w[1:]), n * out_h * out_w), geometry)
-    return dx, dw, dout.sum(axis=(0, 2, 3))
+    return dx, dw, None if cache[2] is None else dout.sum(axis=(0, 2, 3))
 
 
 @names_memory_errors
@@ -175,7 +185,7 @@ def max_pool_forward_fast(x: Array, pool_param: dict[str, Any]) -> tuple[Array, 
     Raises
     ------
     ValueError
-        If the window does not fit, or a key is missing or wrong.
+        If the window does not fit, or a key is missing, wrong or unknown.
     TypeError
         If ``x`` is no floating array.
 
@@ -257,10 +267,73 @@ def max_pool_backward_reshape(dout: Array, cache: PoolCache) -> Array:
     return _max_pool_backward("max_pool_backward_reshape", dout, cache)
 
 
+@names_memory_errors
+def avg_pool_forward_fast(x: Array, pool_param: dict[str, Any]) -> tuple[Array, PoolGeometry]:
+    """Take the mean of each window; windows may overlap, and leave a rest.
+
+    H' = 1 + (H - pool_height) // stride, and W' likewise.
+
+    Parameters
+    ----------
+    x : array, shape (N, C, H, W)
+    pool_param : dict
+        As in max_pool_forward_fast.
+
+    Returns
+    -------
+    out : array, shape (N, C, H', W')
+    cache : PoolGeometry
+        The sizes.
+
+    Raises
+    ------
+    ValueError
+        If the window does not fit, or a key is missing, wrong or unknown.
+    TypeError
+        If ``x`` is no floating array.
+
+    Examples
+    --------
+    >>> x = np.arange(25.0).reshape(1, 1, 5, 5)
+    >>> avg_pool_forward_fast(x, {"pool_height": 2, "pool_width": 2, "stride": 2})[0][0, 0]
+    array([[ 3.,  5.],
+           [13., 15.]])
+    """
+    func = "avg_pool_forward_fast"
+    backend, x = prepare(func, x=x)
+    pool = pool_param_geometry(func, x.shape, pool_param)
+    return backend.avg_pool_forward(x, pool), pool
+
+
+@names_memory_errors
+def avg_pool_backward_fast(dout: Array, cache: PoolGeometry) -> Array:
+    """Send each gradient, in equal parts, to the pixels of its window.
+
+    Parameters
+    ----------
+    dout : array, shape (N, C, H', W')
+    cache : PoolGeometry
+        From avg_pool_forward_fast.
+
+    Returns
+    -------
+    dx : array, shape (N, C, H, W)
+
+    Raises
+    ------
+    ValueError
+        If ``dout`` has another shape than the output.
+    """
+    func = "avg_pool_backward_fast"
+    backend, dout = prepare(func, dout=dout)
+    check_shape(func, "dout", dout, cache.out, "of the output")
+    return backend.avg_pool_backward(dout, cache)
+
+
 def _conv_arguments(
-    func: str, x: Array, w: Array, b: Array, conv_param: dict[str, Any]
-) -> tuple[Backend, Array, Array, Array, ConvGeometry]:
-    backend, xs, ws, bs = prepare(func, x=x, w=w, b=b)
+    func: str, x: Array, w: Array, b: Array | None, conv_param: dict[str, Any]
+) -> tuple[Backend, Array, Array, Array | None, ConvGeometry]:
+    backend, xs, ws, bs = prepare_layer(func, x, w, b)
     return backend, xs, ws, bs, conv_param_geometry(func, xs, ws, conv_param, bs)
 
 

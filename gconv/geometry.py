@@ -6,10 +6,12 @@ Whoever is given a geometry relies on it: sizes are computed nowhere else but in
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from itertools import product
 from operator import index
 from typing import Any, NamedTuple
 
-from gconv._checks import check_ndim, integer, param
+from gconv._checks import check_ndim, integer, known_keys, param
 from gconv._typing import Array, Sizes
 
 __all__ = [
@@ -27,6 +29,8 @@ __all__ = [
 
 LARGEST_SIZE = 2**60  # 8 bytes each: sizes in bytes still fit into 64 bits with a sign
 LARGEST_STEP = 2**31  # strides and pads: the kernels multiply these with sizes in 64 bits
+CONV_KEYS = dict.fromkeys(("stride", "pad")).keys()
+POOL_KEYS = dict.fromkeys(("pool_height", "pool_width", "stride")).keys()
 AXES = {2: "(vertical, horizontal) pair", 3: "(depth, vertical, horizontal) triple"}
 
 
@@ -64,6 +68,12 @@ class PoolGeometry(NamedTuple):
         if n == self.x[0]:
             return self
         return self._replace(x=(n, *self.x[1:]), out=(n, *self.out[1:]))
+
+    def places(self) -> Iterator[tuple[slice, ...]]:
+        """Yield, for each place in the window in row-major order, the pixels that all windows have there."""
+        for place in product(*map(range, self.window)):
+            axes = zip(place, self.out[2:], self.stride, strict=True)
+            yield slice(None), slice(None), *(slice(at, at + step * count, step) for at, count, step in axes)
 
     def columns(self) -> ConvGeometry:
         """Return the geometry whose columns are the windows: every channel is an image of its own."""
@@ -158,6 +168,7 @@ def conv_param_geometry(func: str, x: Array, w: Array, conv_param: Any, b: Array
     check_ndim(func, "w", w, 4, "(F, C, HH, WW)")
     stride = per_axis(func, "conv_param['stride']", param(func, "conv_param", conv_param, "stride"), 2, 1)
     pad = per_axis(func, "conv_param['pad']", param(func, "conv_param", conv_param, "pad"), 2, 0)
+    known_keys(func, "conv_param", conv_param, CONV_KEYS)
     return _convolution(func, x.shape, w.shape, stride, pad, (1, 1), 1, b)
 
 
@@ -240,12 +251,13 @@ def pool_geometry(func: str, x_shape: Sizes, window: Any, stride: Any) -> PoolGe
 
 
 def pool_param_geometry(func: str, x_shape: Sizes, pool_param: Any) -> PoolGeometry:
-    """Check the arguments of the course's max pooling of images and return its sizes."""
+    """Check the arguments of the course's pooling of images and return its sizes."""
     if len(x_shape) != 4:
         raise ValueError(f"{func}: x must have 4 axes (N, C, H, W); got shape {tuple(x_shape)}")
     height = _step(func, "pool_param['pool_height']", param(func, "pool_param", pool_param, "pool_height"), 1)
     width = _step(func, "pool_param['pool_width']", param(func, "pool_param", pool_param, "pool_width"), 1)
     stride = per_axis(func, "pool_param['stride']", param(func, "pool_param", pool_param, "stride"), 2, 1)
+    known_keys(func, "pool_param", pool_param, POOL_KEYS)
     return _pooling(func, x_shape, (height, width), stride)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from gconv._arguments import backend_of
-from gconv._checks import check_shape, common_dtype, positive_int, real_number
+from gconv._checks import check_number, check_shape, common_dtype, positive_int, real_number
 from gconv._typing import Array
 from gconv.backends import array_kind
 
@@ -58,14 +58,14 @@ def eval_numerical_gradient(f: Callable[[Array], Any], x: Array, verbose: bool =
     Raises
     ------
     TypeError
-        If ``x`` is not floating.
+        If ``x`` is not floating, or f returns no real number.
     ValueError
-        If ``x`` is read-only, or h not positive.
+        If ``x`` is read-only, h not positive, or f returns an array with axes.
     """
-    grad = _zeros_like("eval_numerical_gradient", x, h)
+    func = "eval_numerical_gradient"
+    grad = _zeros_like(func, x, h)
     for index in np.ndindex(*x.shape):
-        high, low, distance = _both_sides(f, x, index, h)
-        grad[index] = (float(high) - float(low)) / distance
+        grad[index] = _difference(func, f, x, index, h)
         if verbose:
             print(index, float(grad[index]))
     return grad
@@ -141,8 +141,7 @@ def grad_check_sparse(
     worst = 0.0
     for _ in range(positive_int(func, "num_checks", num_checks) if x.size else 0):
         index = tuple(random.randrange(size) for size in x.shape)
-        high, low, distance = _both_sides(f, x, index, h)
-        numerical, analytic = (float(high) - float(low)) / distance, float(analytic_grad[index])
+        numerical, analytic = _difference(func, f, x, index, h), float(analytic_grad[index])
         # 1e-30 keeps two zeros, which agree, from being 0/0
         error = abs(numerical - analytic) / max(abs(numerical) + abs(analytic), 1e-30)
         worst = max(worst, error)
@@ -181,6 +180,14 @@ def _both_sides(f: Callable[[Array], Any], x: Array, index: tuple[int, ...], h: 
     finally:
         x[index] = old
     return high, low, above - below
+
+
+def _difference(func: str, f: Callable[[Array], Any], x: Array, index: tuple[int, ...], h: float) -> float:
+    """Return the difference quotient of a function that returns one number."""
+    high, low, distance = _both_sides(f, x, index, h)
+    for value in (high, low):
+        check_number(func, "f(x)", value)
+    return (float(high) - float(low)) / distance
 
 
 def _array_copy(value: Any) -> Any:

@@ -2,14 +2,14 @@
 
 Arguments are those of the layers in the sandwich, in the order arrays first, then parameter dictionaries.
 A backward function takes ``input_grad=False`` to skip the gradient of ``x`` (dx is then None), which the
-first layer of a model has no use for.
+first layer of a model has no use for. ``b`` may be None, for no bias: db is then None too.
 """
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from gconv._arguments import prepare
+from gconv._arguments import prepare, prepare_layer
 from gconv._checks import check_shape
 from gconv._memory import names_memory_errors
 from gconv._typing import Array
@@ -25,6 +25,8 @@ from gconv.layers import (
     affine_backward,
     affine_forward,
     batchnorm_backward_alt,
+    leaky_relu_backward,
+    leaky_relu_forward,
     relu_backward,
     spatial_batchnorm_backward,
 )
@@ -34,19 +36,25 @@ from gconv.layers.batchnorm import batchnorm_activation
 __all__ = [
     "affine_bn_relu_backward",
     "affine_bn_relu_forward",
+    "affine_leaky_relu_backward",
+    "affine_leaky_relu_forward",
     "affine_relu_backward",
     "affine_relu_forward",
     "conv_bn_relu_backward",
     "conv_bn_relu_forward",
     "conv_bn_relu_pool_backward",
     "conv_bn_relu_pool_forward",
+    "conv_leaky_relu_backward",
+    "conv_leaky_relu_forward",
+    "conv_leaky_relu_pool_backward",
+    "conv_leaky_relu_pool_forward",
     "conv_relu_backward",
     "conv_relu_forward",
     "conv_relu_pool_backward",
     "conv_relu_pool_forward",
 ]
 
-Gradients = tuple[Array, ...]
+Gradients = tuple[Array | None, ...]
 
 
 class ConvReluPoolCache(NamedTuple):
@@ -58,10 +66,11 @@ class ConvReluPoolCache(NamedTuple):
     argmax: Array
     conv: ConvGeometry
     pool: PoolGeometry
+    has_bias: bool
 
 
 @names_memory_errors
-def affine_relu_forward(x: Array, w: Array, b: Array) -> tuple[Array, Any]:
+def affine_relu_forward(x: Array, w: Array, b: Array | None) -> tuple[Array, Any]:
     """Compute relu(x w + b).
 
     Parameters
@@ -88,8 +97,37 @@ def affine_relu_backward(dout: Array, cache: Any, input_grad: bool = True) -> Gr
 
 
 @names_memory_errors
+def affine_leaky_relu_forward(x: Array, w: Array, b: Array | None, lrelu_param: dict[str, Any]) -> tuple[Array, Any]:
+    """Compute leaky_relu(x w + b).
+
+    Parameters
+    ----------
+    x : array, shape (N, d_1, ..., d_k)
+    w : array, shape (D, M)
+    b : array, shape (M,)
+    lrelu_param : dict
+        As in gconv.layers.leaky_relu_forward.
+
+    Returns
+    -------
+    out : array, shape (N, M)
+    cache : tuple
+    """
+    affine, affine_cache = affine_forward(x, w, b)
+    out, relu_cache = leaky_relu_forward(affine, lrelu_param)
+    return out, (affine_cache, relu_cache)
+
+
+@names_memory_errors
+def affine_leaky_relu_backward(dout: Array, cache: Any, input_grad: bool = True) -> Gradients:
+    """Return (dx, dw, db) of affine_leaky_relu_forward for dout (N, M)."""
+    affine_cache, relu_cache = cache
+    return affine_backward(leaky_relu_backward(dout, relu_cache), affine_cache, input_grad)
+
+
+@names_memory_errors
 def affine_bn_relu_forward(
-    x: Array, w: Array, b: Array, gamma: Array, beta: Array, bn_param: dict[str, Any]
+    x: Array, w: Array, b: Array | None, gamma: Array, beta: Array, bn_param: dict[str, Any]
 ) -> tuple[Array, Any]:
     """Compute relu(batchnorm(x w + b)).
 
@@ -120,7 +158,7 @@ def affine_bn_relu_backward(dout: Array, cache: Any, input_grad: bool = True) ->
 
 
 @names_memory_errors
-def conv_relu_forward(x: Array, w: Array, b: Array, conv_param: dict[str, Any]) -> tuple[Array, Any]:
+def conv_relu_forward(x: Array, w: Array, b: Array | None, conv_param: dict[str, Any]) -> tuple[Array, Any]:
     """Compute relu(conv(x)).
 
     Parameters
@@ -149,10 +187,41 @@ def conv_relu_backward(dout: Array, cache: Any, input_grad: bool = True) -> Grad
 
 
 @names_memory_errors
+def conv_leaky_relu_forward(
+    x: Array, w: Array, b: Array | None, conv_param: dict[str, Any], lrelu_param: dict[str, Any]
+) -> tuple[Array, Any]:
+    """Compute leaky_relu(conv(x)).
+
+    Parameters
+    ----------
+    x : array, shape (N, C, H, W)
+    w : array, shape (F, C, HH, WW)
+    b : array, shape (F,)
+    conv_param, lrelu_param : dict
+        As in conv_forward_fast and gconv.layers.leaky_relu_forward.
+
+    Returns
+    -------
+    out : array, shape (N, F, H', W')
+    cache : tuple
+    """
+    conv, conv_cache = conv_forward_fast(x, w, b, conv_param)
+    out, relu_cache = leaky_relu_forward(conv, lrelu_param)
+    return out, (conv_cache, relu_cache)
+
+
+@names_memory_errors
+def conv_leaky_relu_backward(dout: Array, cache: Any, input_grad: bool = True) -> Gradients:
+    """Return (dx, dw, db) of conv_leaky_relu_forward for dout (N, F, H', W')."""
+    conv_cache, relu_cache = cache
+    return conv_backward_fast(leaky_relu_backward(dout, relu_cache), conv_cache, input_grad)
+
+
+@names_memory_errors
 def conv_bn_relu_forward(
     x: Array,
     w: Array,
-    b: Array,
+    b: Array | None,
     gamma: Array,
     beta: Array,
     conv_param: dict[str, Any],
@@ -188,7 +257,7 @@ def conv_bn_relu_backward(dout: Array, cache: Any, input_grad: bool = True) -> G
 
 @names_memory_errors
 def conv_relu_pool_forward(
-    x: Array, w: Array, b: Array, conv_param: dict[str, Any], pool_param: dict[str, Any]
+    x: Array, w: Array, b: Array | None, conv_param: dict[str, Any], pool_param: dict[str, Any]
 ) -> tuple[Array, ConvReluPoolCache]:
     """Compute max_pool(relu(conv(x))) in one operation; the convolution's output is not kept.
 
@@ -206,11 +275,11 @@ def conv_relu_pool_forward(
     cache : ConvReluPoolCache
     """
     func = "conv_relu_pool_forward"
-    backend, xs, ws, bs = prepare(func, x=x, w=w, b=b)
+    backend, xs, ws, bs = prepare_layer(func, x, w, b)
     conv = conv_param_geometry(func, xs, ws, conv_param, bs)
     pool = pool_param_geometry(func, conv.out, pool_param)
     out, argmax = backend.conv_relu_pool_forward(xs, ws, bs, conv, pool)
-    return out, ConvReluPoolCache(x, w, out, argmax, conv, pool)
+    return out, ConvReluPoolCache(x, w, out, argmax, conv, pool, b is not None)
 
 
 @names_memory_errors
@@ -220,15 +289,51 @@ def conv_relu_pool_backward(dout: Array, cache: ConvReluPoolCache, input_grad: b
     conv, pool = cache.conv, cache.pool
     backend, dout, x, w, out = prepare(func, dout=dout, x=cache.x, w=cache.w, out=cache.out)
     check_shape(func, "dout", dout, pool.out, "of the output")
-    grads: Gradients = backend.conv_relu_pool_backward(dout, out, cache.argmax, x, w, conv, pool, input_grad)
-    return grads
+    dx, dw, db = backend.conv_relu_pool_backward(dout, out, cache.argmax, x, w, conv, pool, input_grad)
+    return dx, dw, db if cache.has_bias else None
+
+
+@names_memory_errors
+def conv_leaky_relu_pool_forward(
+    x: Array,
+    w: Array,
+    b: Array | None,
+    conv_param: dict[str, Any],
+    pool_param: dict[str, Any],
+    lrelu_param: dict[str, Any],
+) -> tuple[Array, Any]:
+    """Compute max_pool(leaky_relu(conv(x))).
+
+    Parameters
+    ----------
+    x : array, shape (N, C, H, W)
+    w : array, shape (F, C, HH, WW)
+    b : array, shape (F,)
+    conv_param, pool_param, lrelu_param : dict
+        As in conv_forward_fast, max_pool_forward_fast and gconv.layers.leaky_relu_forward.
+
+    Returns
+    -------
+    out : array, shape (N, F, H'', W'')
+    cache : tuple
+    """
+    activation, cache = conv_leaky_relu_forward(x, w, b, conv_param, lrelu_param)
+    out, pool_cache = max_pool_forward_fast(activation, pool_param)
+    return out, (cache, pool_cache)
+
+
+@names_memory_errors
+def conv_leaky_relu_pool_backward(dout: Array, cache: Any, input_grad: bool = True) -> Gradients:
+    """Return (dx, dw, db) of conv_leaky_relu_pool_forward for dout (N, F, H'', W'')."""
+    conv_cache, pool_cache = cache
+    return conv_leaky_relu_backward(max_pool_backward_fast(dout, pool_cache), conv_cache, input_grad)
 
 
 @names_memory_errors
 def conv_bn_relu_pool_forward(
     x: Array,
     w: Array,
-    b: Array,
+    b: Array | None,
     gamma: Array,
     beta: Array,
     conv_param: dict[str, Any],

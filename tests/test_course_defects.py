@@ -141,3 +141,23 @@ print(len(caught), caught[0].message)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("1 gconv runs on NumPy alone")
     assert "Install a C++ compiler" in done.stdout
+    # Where warnings are errors the first call fails, and no other.
+    program = """
+import sys, warnings
+sys.modules["gconv.kernels.cpu._kernels"] = None
+warnings.simplefilter("error")
+import numpy as np
+from gconv.layers import relu_forward
+for _ in range(3):
+    try:
+        print(relu_forward(np.array([-1.0, 2.0]))[0])
+    except RuntimeWarning as warning:
+        print(warning)
+"""
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", program], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    first, *rest = done.stdout.splitlines()
+    assert first.startswith("gconv runs on NumPy alone")
+    assert rest == ["[0. 2.]"] * 2

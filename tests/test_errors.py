@@ -5,6 +5,8 @@ import pytest
 from oracles import loops
 
 from gconv.fast_layers import (
+    avg_pool_backward_fast,
+    avg_pool_forward_fast,
     conv_backward_fast,
     conv_backward_im2col,
     conv_backward_strides,
@@ -22,12 +24,16 @@ from gconv.layer_utils import conv_relu_pool_backward, conv_relu_pool_forward
 from gconv.layers import (
     affine_backward,
     affine_forward,
+    avg_pool_backward_naive,
+    avg_pool_forward_naive,
     batchnorm_backward,
     batchnorm_forward,
     conv_backward_naive,
     conv_forward_naive,
     dropout_forward,
     layernorm_forward,
+    leaky_relu_backward,
+    leaky_relu_forward,
     max_pool_backward_naive,
     max_pool_forward_naive,
     relu_backward,
@@ -92,7 +98,9 @@ BAD_CONV = [
     ("dates", {"b": B.astype("M8[s]")}, TypeError, "b must be float32, float64 or integer"),
     ("integers alone", {"x": X.astype(int), "w": W.astype(int), "b": B.astype(int)}, TypeError, "x, w, b must have among them an array of float32 or float64; got int64, int64, int64"),
     ("a list", {"x": X.tolist()}, TypeError, "x must be a NumPy or CuPy array; got list"),
-    ("nothing", {"b": None}, TypeError, "b must be a NumPy or CuPy array; got NoneType"),
+    ("nothing", {"w": None}, TypeError, "w must be a NumPy or CuPy array; got NoneType"),
+    ("a misspelt key", {"p": {**CONV, "strid": 2}}, ValueError, "conv_param must have keys among stride, pad; got 'strid'"),
+    ("a key of other libraries", {"p": {**CONV, "padding": 1, "ceil_mode": True}}, ValueError, "among stride, pad; got 'ceil_mode', 'padding'"),
     ("a masked array", {"x": np.ma.masked_array(X)}, TypeError, "x must be a NumPy or CuPy array; got MaskedArray"),
 ]  # fmt: skip
 
@@ -133,6 +141,8 @@ POOLS = [
     (max_pool_forward_fast, max_pool_backward_fast),
     (max_pool_forward_im2col, max_pool_backward_im2col),
     (max_pool_forward_reshape, max_pool_backward_reshape),
+    (avg_pool_forward_naive, avg_pool_backward_naive),
+    (avg_pool_forward_fast, avg_pool_backward_fast),
 ]
 BAD_POOL = [
     ({"pool_height": 7}, ValueError, "the pooling window must fit into the image 6x5; got 7x2"),
@@ -142,6 +152,12 @@ BAD_POOL = [
     ({"stride": (2, -1)}, ValueError, "must be a positive integer; got -1"),
     ({"stride": None}, TypeError, "must be a positive integer; got None"),
     ({"stride": KeyError}, ValueError, "pool_param must have the key 'stride'"),
+    (
+        {"ceil_mode": True},
+        ValueError,
+        "pool_param must have keys among pool_height, pool_width, stride; got 'ceil_mode'",
+    ),
+    ({"pad": 0}, ValueError, "got 'pad'"),
 ]
 
 
@@ -188,6 +204,7 @@ def test_fused_gradient_of_another_shape(backend):
         (np.ones(3), np.zeros(3, int), ValueError, r"x must have 2 axes \(N, C\)"),
         (np.ones((3, 4), int), np.zeros(3, int), TypeError, "x must be float32 or float64; got int64"),
         (np.ones((3, 4)), [0, 1, 2], TypeError, "y must be a NumPy or CuPy array; got list"),
+        ([[0.5, 1.0]], np.zeros(1, int), TypeError, "x must be a NumPy or CuPy array; got list"),
     ],
 )
 def test_losses(backend, loss, x, y, error, text):
@@ -197,6 +214,36 @@ def test_losses(backend, loss, x, y, error, text):
         return
     with pytest.raises(error, match=f"^{loss.__name__}: {text}"):
         loss(on(backend, x), on(backend, y))
+
+
+SCORES, LABELS = np.ones((3, 4)), np.array([0, 1, 7])
+
+
+@pytest.mark.parametrize(
+    ("y", "options", "error", "text"),
+    [
+        (LABELS, {"label_smoothing": 0.1}, ValueError, r"y must hold labels in \[0, 4\); got the label 7"),
+        (LABELS, {"ignore_label": 0}, ValueError, r"y must hold labels in \[0, 4\); got the label 7"),
+        (LABELS, {"ignore_label": 7.5}, ValueError, "ignore_label must be an integer; got 7.5"),
+        (LABELS, {"ignore_label": "7"}, TypeError, "ignore_label must be an integer; got '7'"),
+        (LABELS, {"label_smoothing": 1.5, "ignore_label": 7}, ValueError, r"label_smoothing must be a number in \[0, 1\]; got 1.5"),
+        (LABELS, {"class_weights": [1, 2, 3], "ignore_label": 7}, ValueError, r"class_weights must have shape \(4,\) of one number a class; got \(3,\)"),
+        (LABELS, {"class_weights": [1, 2, 3, -1], "ignore_label": 7}, ValueError, r"class_weights must be finite and not negative; got \[1, 2, 3, -1\]"),
+        (LABELS, {"class_weights": [1, 2, 3, np.nan], "ignore_label": 7}, ValueError, "class_weights must be finite"),
+        (LABELS, {"class_weights": "abcd", "ignore_label": 7}, TypeError, "class_weights must be numbers; got dtype <U4"),
+        (np.zeros(3), {"label_smoothing": 0.1}, TypeError, "y must be integer class labels; got dtype float64"),
+        (np.zeros((3, 5)), {}, ValueError, r"y must have shape \(3, 4\) of x, for probabilities; got \(3, 5\)"),
+        (SCORES, {"ignore_label": 1}, ValueError, "ignore_label must be None, where y holds probabilities; got 1"),
+        (SCORES.astype(np.float16), {}, TypeError, "y must be float32, float64 or integer; got dtype float16"),
+        (np.zeros((3, 4), int), {}, ValueError, r"y must have shape \(3,\) to match x \(3, 4\)"),
+    ],
+)  # fmt: skip
+def test_the_choices_of_the_softmax_loss(backend, y, options, error, text):
+    if backend.name == "gpu" and "got the label" in text:
+        assert np.isnan(float(softmax_loss(on(backend, SCORES), on(backend, y), **options)[0]))
+        return
+    with pytest.raises(error, match=f"^softmax_loss: {text}"):
+        softmax_loss(on(backend, SCORES), on(backend, y), **options)
 
 
 G = np.ones(3)
@@ -212,6 +259,17 @@ OTHERS = [
     (lambda a: batchnorm_forward(a(np.ones((2, 3))), a(G), a(G), {}), ValueError, "bn_param must have the key 'mode'"),
     (lambda a: batchnorm_forward(a(np.ones((2, 3))), a(G), a(G), {"mode": "eval"}), ValueError, r"bn_param\['mode'\] must be one of 'train', 'test'; got 'eval'"),
     (lambda a: batchnorm_forward(a(np.ones((2, 3))), a(G), a(G), {"mode": "train", "eps": -1}), ValueError, r"bn_param\['eps'\] must be a number in \[0, inf\]; got -1"),
+    (lambda a: batchnorm_forward(a(np.ones((2, 3))), a(G), a(G), {"mode": "train", "eps": 0}), ValueError, r"batchnorm_forward: bn_param\['eps'\] must be above 0, .*; got 0"),
+    (lambda a: layernorm_forward(a(np.ones((2, 3))), a(G), a(G), {"eps": 0.0}), ValueError, r"layernorm_forward: ln_param\['eps'\] must be above 0"),
+    (lambda a: spatial_groupnorm_forward(a(X), a(G), a(G), 1, {"eps": float("inf")}), ValueError, r"spatial_groupnorm_forward: gn_param\['eps'\] must be a number in \[0, inf\]; got inf"),
+    (lambda a: batchnorm_forward(a(np.ones((2, 3))), a(G), a(G), {"mode": "train", "epsilon": 1}), ValueError, "bn_param must have keys among mode, eps, momentum, running_mean, running_var; got 'epsilon'"),
+    (lambda a: layernorm_forward(a(np.ones((2, 3))), a(G), a(G), {"epsilon": 1}), ValueError, "ln_param must have keys among mode, eps, .*; got 'epsilon'"),
+    (lambda a: spatial_groupnorm_forward(a(X), a(G), a(G), 1, {"G": 1}), ValueError, "gn_param must have keys among mode, eps, .*; got 'G'"),
+    (lambda a: dropout_forward(a(G), {"mode": "test", "p": 1, "rate": 0.5}), ValueError, "dropout_param must have keys among mode, p, seed; got 'rate'"),
+    (lambda a: leaky_relu_forward(a(G), {"slope": 0.1}), ValueError, "leaky_relu_forward: lrelu_param must have keys among alpha; got 'slope'"),
+    (lambda a: leaky_relu_forward(a(G), {"alpha": "0.1"}), TypeError, r"lrelu_param\['alpha'\] must be a number"),
+    (lambda a: leaky_relu_forward(a(G), 0.1), TypeError, "lrelu_param must be a dictionary; got float"),
+    (lambda a: leaky_relu_backward(a(G), (a(B), {})), ValueError, r"leaky_relu_backward: dout must have shape \(4,\)"),
     (lambda a: batchnorm_forward(a(np.ones((2, 3))), a(G), a(G), {"mode": "train", "momentum": 1.1}), ValueError, r"bn_param\['momentum'\] must be a number in \[0, 1\]"),
     (lambda a: batchnorm_forward(a(np.ones((2, 3))), a(G), a(G), {"mode": "test", "running_mean": a(B)}), ValueError, r"bn_param\['running_mean'\] must have shape \(3,\)"),
     (lambda a: batchnorm_backward(a(B), batchnorm_forward(a(np.ones((2, 3))), a(G), a(G), {"mode": "train"})[1]), ValueError, "batchnorm_backward: dout must have shape"),

@@ -5,11 +5,20 @@ import pytest
 from conftest import assert_close
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracles import naive_conv, naive_pool, random_case
+from oracles import loops, naive_conv, naive_pool, random_case
 
 import gconv
 from gconv import fast_layers
-from gconv.fast_layers import conv_backward_fast, conv_forward_fast, max_pool_backward_fast, max_pool_forward_fast
+from gconv.fast_layers import (
+    avg_pool_backward_fast,
+    avg_pool_forward_fast,
+    conv_backward_fast,
+    conv_forward_fast,
+    max_pool_backward_fast,
+    max_pool_forward_fast,
+)
+from gconv.geometry import pool_param_geometry
+from gconv.layers import avg_pool_backward_naive, avg_pool_forward_naive, conv_backward_naive, conv_forward_naive
 
 CONV = ("fast", "im2col", "strides")
 POOL = ("fast", "im2col", "reshape")
@@ -52,6 +61,67 @@ def test_pooling_with_ties(method, seed, levels):
     np.testing.assert_array_equal(backend.to_numpy(out), naive_pool(x, case.pool_param))
     dout = rng.standard_normal(out.shape)
     assert_close(backward(backend.asarray(dout), cache), naive_pool(x, case.pool_param, dout), 9)
+
+
+@pytest.mark.parametrize("method", CONV)
+def test_convolution_without_a_bias(backend, rng, dtype, method):
+    """Sums of the same products, with nothing added, whatever becomes of the bias inside."""
+    forward, backward = pair_of("conv", method)
+    for x_shape, w_shape, stride in (((2, 3, 7, 6), (5, 3, 3, 3), 1), ((3, 2, 5, 9), (4, 2, 2, 5), 2)):
+        x, w = (rng.standard_normal(shape).astype(dtype) for shape in (x_shape, w_shape))
+        conv_param = {"stride": stride, "pad": 1}
+        out, cache = forward(backend.asarray(x), backend.asarray(w), None, conv_param)
+        expected, loops_cache = conv_forward_naive(*(a.astype(np.float64) for a in (x, w)), None, conv_param)
+        assert cache[2] is None
+        assert_close(out, expected, w[0].size)
+        dout = rng.standard_normal(out.shape).astype(dtype)
+        dx, dw, db = backward(backend.asarray(dout), cache)
+        expected_dx, expected_dw, expected_db = conv_backward_naive(dout.astype(np.float64), loops_cache)
+        assert db is expected_db is None
+        assert_close(dx, expected_dx, w[:, 0].size)
+        assert_close(dw, expected_dw, dout[:, 0].size)
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(seed=st.integers(0, 2**32 - 1), doubles=st.booleans())
+def test_average_pooling(seed, doubles):
+    backend, rng = gconv.get_backend(), np.random.default_rng(seed)
+    case = random_case(rng, np.float64 if doubles else np.float32)
+    x = rng.standard_normal((*case.x.shape[:2], *rng.integers(3, 10, 2))).astype(case.x.dtype)
+    out, cache = avg_pool_forward_fast(backend.asarray(x), case.pool_param)
+    assert out.dtype == x.dtype
+    geometry = pool_param_geometry("test", x.shape, case.pool_param)
+    assert_close(out, loops.avg_pool_forward(x.astype(np.float64), geometry), 9)
+    dout = rng.standard_normal(out.shape).astype(x.dtype)
+    for _ in range(2):  # a cache can be used twice
+        dx = avg_pool_backward_fast(backend.asarray(dout), cache)
+        assert_close(dx, loops.avg_pool_backward(dout.astype(np.float64), geometry), 9)
+
+
+def test_averages_have_their_known_value_and_leave_what_no_window_holds_alone(backend):
+    x = backend.asarray(np.arange(30.0).reshape(1, 1, 5, 6))
+    pool_param = {"pool_height": 2, "pool_width": 3, "stride": (2, 3)}
+    out, cache = avg_pool_forward_fast(x, pool_param)
+    assert backend.to_numpy(out)[0, 0].tolist() == [[4, 7], [16, 19]]
+    dx = backend.to_numpy(avg_pool_backward_fast(out * 6, cache))[0, 0]
+    assert dx.tolist() == [[4, 4, 4, 7, 7, 7]] * 2 + [[16, 16, 16, 19, 19, 19]] * 2 + [[0] * 6]
+    naive, naive_cache = avg_pool_forward_naive(backend.to_numpy(x), pool_param)
+    assert naive.tolist() == backend.to_numpy(out).tolist()
+    assert avg_pool_backward_naive(naive * 6, naive_cache)[0, 0].tolist() == dx.tolist()
+
+
+@pytest.mark.peers
+def test_average_pooling_against_pytorch(backend, rng, dtype):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'gconv[peers]'")
+    x = rng.standard_normal((2, 3, 11, 8))
+    leaf = torch.tensor(x, requires_grad=True)
+    theirs = torch.nn.functional.avg_pool2d(leaf, (4, 3), stride=(3, 2))
+    pool_param = {"pool_height": 4, "pool_width": 3, "stride": (3, 2)}
+    out, cache = avg_pool_forward_fast(backend.asarray(x.astype(dtype)), pool_param)
+    assert_close(out, theirs.detach().numpy(), 12)
+    dout = rng.standard_normal(out.shape)
+    theirs.backward(torch.tensor(dout))
+    assert_close(avg_pool_backward_fast(backend.asarray(dout.astype(dtype)), cache), leaf.grad.numpy(), 12)
 
 
 @pytest.mark.parametrize("method", POOL)

@@ -78,3 +78,21 @@ def test_rel_error_of_numbers_and_empty_arrays():
     assert rel_error(1.0, 3.0) == pytest.approx(0.5)
     assert rel_error(np.float64(0), 0.0) == 0
     assert rel_error(np.zeros(0), np.zeros(0)) == 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "text"),
+    [
+        (lambda x: x[:1], ValueError, r"f\(x\) must return one number; got shape \(1,\)"),
+        (lambda x: [0.5], TypeError, r"f\(x\) must return a real number; got list"),
+        (lambda x: None, TypeError, r"f\(x\) must return a real number; got NoneType"),
+        (lambda x: (0.5, {}), TypeError, r"f\(x\) must return a real number; got tuple"),
+    ],
+)
+def test_a_function_that_returns_no_number_is_named(backend, answer, error, text):
+    x = backend.asarray(np.ones(3))
+    with pytest.raises(error, match=f"^eval_numerical_gradient: {text}"):
+        eval_numerical_gradient(answer, x, verbose=False)
+    with pytest.raises(error, match=f"^grad_check_sparse: {text}"):
+        grad_check_sparse(answer, x, x)
+    assert backend.to_numpy(x).tolist() == [1, 1, 1]

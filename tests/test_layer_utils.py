@@ -7,7 +7,13 @@ from conftest import assert_close
 from gconv import layer_utils
 from gconv.fast_layers import conv_forward_fast, max_pool_forward_fast
 from gconv.gradient_check import eval_numerical_gradient_array, rel_error
-from gconv.layers import affine_forward, batchnorm_forward, relu_forward, spatial_batchnorm_forward
+from gconv.layers import (
+    affine_forward,
+    batchnorm_forward,
+    leaky_relu_forward,
+    relu_forward,
+    spatial_batchnorm_forward,
+)
 
 CONV = {"stride": 1, "pad": 1}
 POOL = {"pool_height": 2, "pool_width": 2, "stride": 2}
@@ -20,6 +26,11 @@ def conv_bn_relu(x, w, b, gamma, beta, conv_param, bn_param):
 
 
 def composed(name, arrays, params):
+    if name == "affine_leaky_relu":
+        return leaky_relu_forward(affine_forward(*arrays)[0], *params)[0]
+    if "leaky" in name:
+        out = leaky_relu_forward(conv_forward_fast(*arrays, params[0])[0], params[-1])[0]
+        return max_pool_forward_fast(out, params[1])[0] if name.endswith("pool") else out
     if name == "affine_relu":
         return relu_forward(affine_forward(*arrays)[0])[0]
     if name == "affine_bn_relu":
@@ -35,6 +46,9 @@ def composed(name, arrays, params):
 SANDWICHES = [
     ("affine_relu", ((3, 2, 4), (8, 5), (5,)), ()),
     ("affine_bn_relu", ((6, 2, 4), (8, 5), (5,), (5,), (5,)), ({"mode": "train"},)),
+    ("affine_leaky_relu", ((3, 2, 4), (8, 5), (5,)), ({"alpha": 0.1},)),
+    ("conv_leaky_relu", ((2, 3, 6, 5), (3, 3, 3, 3), (3,)), (CONV, {})),
+    ("conv_leaky_relu_pool", ((2, 3, 7, 5), (3, 3, 3, 3), (3,)), (CONV, POOL, {"alpha": 0.2})),
     ("conv_relu", ((2, 3, 6, 5), (3, 3, 3, 3), (3,)), (CONV,)),
     ("conv_bn_relu", ((2, 3, 6, 5), (3, 3, 3, 3), (3,), (3,), (3,)), (CONV, {"mode": "train"})),
     ("conv_relu_pool", ((2, 3, 7, 5), (3, 3, 3, 3), (3,)), (CONV, POOL)),
@@ -62,6 +76,21 @@ def test_sandwich(backend, rng, name, shapes, params):
     assert skipped[0] is None
     for kept, again in zip(grads[1:], skipped[1:], strict=True):
         np.testing.assert_array_equal(backend.to_numpy(kept), backend.to_numpy(again))
+
+
+@pytest.mark.parametrize(("name", "shapes", "params"), SANDWICHES)
+def test_sandwich_without_a_bias(backend, rng, name, shapes, params):
+    """The same as with a bias of zeros, but for its gradient."""
+    forward, backward = (getattr(layer_utils, f"{name}_{way}") for way in ("forward", "backward"))
+    x, w, b, *others = (backend.asarray(rng.standard_normal(shape)) for shape in shapes)
+    out, cache = forward(x, w, None, *others, *(dict(p) for p in params))
+    expected, expected_cache = forward(x, w, b * 0, *others, *(dict(p) for p in params))
+    np.testing.assert_array_equal(backend.to_numpy(out), backend.to_numpy(expected))
+    grads, expected_grads = backward(out, cache), backward(out, expected_cache)
+    assert grads[2] is None
+    for place in {*range(len(grads))} - {2}:
+        ours, theirs = (backend.to_numpy(g[place]) for g in (grads, expected_grads))
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_fused_stops_the_gradient_where_the_relu_did(backend):

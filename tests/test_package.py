@@ -156,16 +156,21 @@ COURSE = {
     "layers": "affine_forward affine_backward fc_forward fc_backward relu_forward relu_backward batchnorm_forward "
     "batchnorm_backward batchnorm_backward_alt layernorm_forward layernorm_backward dropout_forward dropout_backward "
     "conv_forward_naive conv_backward_naive max_pool_forward_naive max_pool_backward_naive spatial_batchnorm_forward "
-    "spatial_batchnorm_backward spatial_groupnorm_forward spatial_groupnorm_backward svm_loss softmax_loss",
+    "spatial_batchnorm_backward spatial_groupnorm_forward spatial_groupnorm_backward svm_loss softmax_loss "
+    "avg_pool_forward_naive avg_pool_backward_naive leaky_relu_forward leaky_relu_backward",
     "fast_layers": "conv_forward_fast conv_backward_fast max_pool_forward_fast max_pool_backward_fast "
     "conv_forward_im2col conv_backward_im2col conv_forward_strides conv_backward_strides max_pool_forward_reshape "
-    "max_pool_backward_reshape max_pool_forward_im2col max_pool_backward_im2col",
+    "max_pool_backward_reshape max_pool_forward_im2col max_pool_backward_im2col "
+    "avg_pool_forward_fast avg_pool_backward_fast",
     "im2col": "im2col_indices col2im_indices get_im2col_indices",
     "layer_utils": " ".join(
         f"{name}_{way}"
         for name in [
             "affine_relu",
             "affine_bn_relu",
+            "affine_leaky_relu",
+            "conv_leaky_relu",
+            "conv_leaky_relu_pool",
             "conv_relu",
             "conv_bn_relu",
             "conv_relu_pool",

@@ -93,9 +93,9 @@ class Backend(ABC):
 
     @abstractmethod
     def conv_forward(
-        self, x: Array, w: Array, b: Array, geometry: ConvGeometry, activation: str | None = None
+        self, x: Array, w: Array, b: Array | None, geometry: ConvGeometry, activation: str | None = None
     ) -> Array:
-        """Return out (N, F, H', W') of x (N, C, H, W), w (F, C, HH, WW), b (F,)."""
+        """Return out (N, F, H', W') of x (N, C, H, W), w (F, C, HH, WW), b (F,) or None for no bias."""
 
     @abstractmethod
     def conv_backward(
@@ -112,8 +112,16 @@ class Backend(ABC):
         """Return dx (N, C, H, W): each gradient (N, C, H', W') goes to the pixel that was the maximum."""
 
     @abstractmethod
+    def avg_pool_forward(self, x: Array, pool: PoolGeometry) -> Array:
+        """Return the mean of each window (N, C, H', W') of x (N, C, H, W)."""
+
+    @abstractmethod
+    def avg_pool_backward(self, dout: Array, pool: PoolGeometry) -> Array:
+        """Return dx (N, C, H, W): each gradient (N, C, H', W') in equal parts to the pixels of its window."""
+
+    @abstractmethod
     def conv_relu_pool_forward(
-        self, x: Array, w: Array, b: Array, conv: ConvGeometry, pool: PoolGeometry
+        self, x: Array, w: Array, b: Array | None, conv: ConvGeometry, pool: PoolGeometry
     ) -> tuple[Array, Array]:
         """Return (out, argmax) (N, F, H'', W'') of convolution, ReLU and max pooling in one."""
 
@@ -142,8 +150,8 @@ class Backend(ABC):
         """Return dout where x, or what became of it, is positive, else 0."""
 
     @abstractmethod
-    def affine_forward(self, x: Array, w: Array, b: Array, activation: str | None = None) -> Array:
-        """Return x w + b (N, M) of x (N, D), w (D, M), b (M,)."""
+    def affine_forward(self, x: Array, w: Array, b: Array | None, activation: str | None = None) -> Array:
+        """Return x w + b (N, M) of x (N, D), w (D, M), b (M,) or None for no bias."""
 
     @abstractmethod
     def affine_backward(
@@ -207,6 +215,23 @@ class Backend(ABC):
     @abstractmethod
     def softmax_loss(self, x: Array, y: Array) -> tuple[Array, Array]:
         """Return (loss, dx): the mean cross entropy of scores x (N, C) and labels y (N,), N > 0."""
+
+    @abstractmethod
+    def cross_entropy(
+        self,
+        x: Array,
+        y: Array,
+        label_smoothing: float = 0.0,
+        ignore_label: int | None = None,
+        class_weights: Array | None = None,
+    ) -> tuple[Array, Array]:
+        """Return (loss, dx) of scores x (N, C) and labels y (N,) or probabilities y (N, C), N > 0.
+
+        With q_i the probabilities of sample i, those of a label 1 and 0, made (1 - s) q + s / C by the smoothing
+        s, and w the class weights (C,), 1 without them: loss = -sum_i sum_c w_c q_ic log(softmax(x_i)_c) / total.
+        The sum skips samples with the label ignore_label; total is the sum of the others' w[y_i], or N with
+        probabilities. Where total is 0, so are loss and dx.
+        """
 
     @abstractmethod
     def svm_loss(self, x: Array, y: Array) -> tuple[Array, Array]:

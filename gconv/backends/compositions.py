@@ -20,8 +20,24 @@ __all__ = ["Compositions", "current_scalars", "each_parameter"]
 class Compositions(Backend):
     """Operations composed of others and of ``xp``'s; a backend overrides what it does faster."""
 
+    def avg_pool_forward(self, x: Array, pool: PoolGeometry) -> Array:
+        """Add up what all windows have at each of their places, in row-major order."""
+        first, *others = pool.places()
+        out = self.xp.array(x[first], order="C")
+        for pixels in others:
+            out += x[pixels]
+        out /= math.prod(pool.window)
+        return out
+
+    def avg_pool_backward(self, dout: Array, pool: PoolGeometry) -> Array:
+        """Add the gradients' parts to what all windows have at each of their places."""
+        dx, part = self.xp.zeros(pool.x, dout.dtype), dout / math.prod(pool.window)
+        for pixels in pool.places():
+            dx[pixels] += part
+        return dx
+
     def conv_relu_pool_forward(
-        self, x: Array, w: Array, b: Array, conv: ConvGeometry, pool: PoolGeometry
+        self, x: Array, w: Array, b: Array | None, conv: ConvGeometry, pool: PoolGeometry
     ) -> tuple[Array, Array]:
         """Convolve, then pool."""
         return self.max_pool_forward(self.conv_forward(x, w, b, conv, "relu"), pool)
@@ -54,10 +70,11 @@ class Compositions(Backend):
         # Not a product with the mask: an infinite gradient that is stopped would become NaN.
         return self.xp.where(x > 0, dout, 0)
 
-    def affine_forward(self, x: Array, w: Array, b: Array, activation: str | None = None) -> Array:
+    def affine_forward(self, x: Array, w: Array, b: Array | None, activation: str | None = None) -> Array:
         """Multiply, then add the bias in place."""
         out = self.xp.matmul(x, w)
-        out += b
+        if b is not None:
+            out += b
         return activate("affine_forward", self.xp, out, activation)
 
     def affine_backward(
@@ -149,22 +166,58 @@ class Compositions(Backend):
         dx = inv_std * (dhat - dhat.mean(axis=2)[:, :, None] - x_hat * projection)
         return dx.reshape(n, c, p), dgamma, dbeta
 
-    # Losses -----------------------------------------------------------------------------------------
+    # Losses: what becomes infinite, NaN or 0 on the way is a result, whatever np.seterr says -----------
 
+    @np.errstate(all="ignore")
     def softmax_loss(self, x: Array, y: Array) -> tuple[Array, Array]:
-        """Shift the scores by their maximum, so that no exponential overflows."""
+        """Evaluate the course's expressions in their order, and round as the figures of its notebooks do."""
         xp, n = self.xp, x.shape[0]
-        shifted = x - x.max(axis=1)[:, None]
-        exponentials = xp.exp(shifted)
-        total = exponentials.sum(axis=1)
-        rows = xp.arange(n)
-        # log(total) - shifted, not -log(probability): a probability may underflow to 0.
-        loss = (xp.log(total) - shifted[rows, y]).sum() / n
-        dx = exponentials / total[:, None]
+        log_probabilities, rows = self._log_softmax(x), xp.arange(n)
+        loss = -log_probabilities[rows, y].sum() / n
+        dx = xp.exp(log_probabilities)
         dx[rows, y] -= 1
         dx /= n
         return loss, dx
 
+    def _log_softmax(self, x: Array) -> Array:
+        """Shift the scores by their maximum, so that no exponential overflows."""
+        shifted = x - x.max(axis=1)[:, None]
+        return shifted - self.xp.log(self.xp.exp(shifted).sum(axis=1))[:, None]
+
+    @np.errstate(all="ignore")
+    def cross_entropy(
+        self,
+        x: Array,
+        y: Array,
+        label_smoothing: float = 0.0,
+        ignore_label: int | None = None,
+        class_weights: Array | None = None,
+    ) -> tuple[Array, Array]:
+        """Put the weighted probabilities that each sample ought to have into one matrix."""
+        xp, (n, classes) = self.xp, x.shape
+        if y.ndim == 1:
+            y = y.astype(np.int64, copy=False)  # the label that is ignored may be none of its dtype's
+            places = y[:, None] == xp.arange(classes)
+            # A label outside [0, C), which is not looked for on a device, makes the loss NaN.
+            known = xp.where(places.any(axis=1), 1, math.nan).astype(x.dtype)
+            counts = known if ignore_label is None else xp.where(y == ignore_label, 0, known)
+            shares = counts if class_weights is None else counts * xp.where(places, class_weights, 0).sum(axis=1)
+            wanted, total = places.astype(x.dtype), shares.sum()
+        else:
+            counts, wanted, total = xp.ones(n, x.dtype), y, xp.full((), n, x.dtype)
+        if label_smoothing:
+            wanted = (1 - label_smoothing) * wanted + label_smoothing / classes
+        if class_weights is not None:
+            wanted = wanted * class_weights
+        wanted = xp.where(counts[:, None] == 0, 0, wanted * counts[:, None])
+        log_probabilities = self._log_softmax(x)
+        # A class that can't be may have the score -inf: 0 times that is no part of the loss.
+        parts = xp.where(wanted == 0, 0, wanted * log_probabilities)
+        scale = xp.where(total == 0, 0, 1 / total)
+        gradient = xp.exp(log_probabilities) * wanted.sum(axis=1)[:, None] - wanted
+        return -parts.sum() * scale, xp.where(counts[:, None] == 0, 0, gradient * scale)
+
+    @np.errstate(all="ignore")
     def svm_loss(self, x: Array, y: Array) -> tuple[Array, Array]:
         """Set the margin of the label itself to 0 and sum the rest."""
         xp, n = self.xp, x.shape[0]
@@ -182,6 +235,7 @@ class Compositions(Backend):
 
     # Training ---------------------------------------------------------------------------------------
 
+    @np.errstate(all="ignore")
     def update(
         self,
         rule: UpdateRule,
@@ -205,6 +259,7 @@ class Compositions(Backend):
                 old, new = both[: len(old)], both[len(old) :]
             rule.step(self.xp, w, dw, old, current, constants, out, new)
 
+    @np.errstate(all="ignore")
     def l2_penalty(self, loss: Array, weights: Arrays, grads: Arrays, reg: float) -> Array:
         """Return loss + 0.5 * reg * (sum of all squares), and add reg * w to each gradient in place."""
         for w, grad in zip(weights, grads, strict=True):

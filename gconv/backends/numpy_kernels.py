@@ -53,7 +53,7 @@ def col2im_add(cols: Array, x: Array, geometry: ConvGeometry, y_begin: int, y_en
 
 def max_pool_forward_into(x: Array, out: Array, argmax: Array, pool: PoolGeometry) -> None:
     """Write the maximum of each window to out and its place to argmax."""
-    for place, pixels in enumerate(_pixels(pool)):
+    for place, pixels in enumerate(pool.places()):
         values = x[pixels]
         if place == 0:
             out[...], argmax[...] = values, 0
@@ -65,14 +65,5 @@ def max_pool_forward_into(x: Array, out: Array, argmax: Array, pool: PoolGeometr
 
 def max_pool_backward_add(dout: Array, argmax: Array, dx: Array, pool: PoolGeometry) -> None:
     """Add each gradient in dout to the pixel of dx that its window's maximum came from."""
-    for place, pixels in enumerate(_pixels(pool)):
+    for place, pixels in enumerate(pool.places()):
         dx[pixels] += np.where(argmax == place, dout, dout.dtype.type(0))
-
-
-def _pixels(pool: PoolGeometry) -> Iterator[tuple[slice, ...]]:
-    """Yield, for each place in the window, the pixels that all windows have there."""
-    (h, w), (step_y, step_x) = pool.out[2:], pool.stride
-    for row in range(pool.window[0]):
-        for column in range(pool.window[1]):
-            rows, columns = slice(row, row + step_y * h, step_y), slice(column, column + step_x * w, step_x)
-            yield slice(None), slice(None), rows, columns

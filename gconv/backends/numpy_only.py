@@ -66,19 +66,23 @@ class _Workspace(threading.local):
 
 
 class NumpyBackend(NumpyArrays, Compositions):
-    """The ``cpu`` backend where the compiled kernels are missing."""
+    """The ``cpu`` backend where the compiled kernels are missing; the first one in a process warns of that."""
 
     name = "cpu"
+    has_warned = False
 
     def __init__(self) -> None:
         self._workspace = _Workspace()
-        warnings.warn(
-            "gconv runs on NumPy alone, several times slower: its compiled kernels are missing. "
-            "Install a C++ compiler and gconv again (Debian: apt-get install g++; macOS: xcode-select --install); "
-            "`gconv info` tells whether it worked",
-            RuntimeWarning,
-            stacklevel=2,
-        )
+        if not NumpyBackend.has_warned:
+            # Before the warning: where that is made an exception, what is called next is to work.
+            NumpyBackend.has_warned = True
+            warnings.warn(
+                "gconv runs on NumPy alone, several times slower: its compiled kernels are missing. "
+                "Install a C++ compiler and gconv again (Debian: apt-get install g++; macOS: xcode-select --install); "
+                "`gconv info` tells whether it worked",
+                RuntimeWarning,
+                stacklevel=2,
+            )
 
     def im2col(self, x: Array, geometry: ConvGeometry) -> Array:
         """Return all columns at once, 64-bit sizes throughout."""
@@ -96,7 +100,7 @@ class NumpyBackend(NumpyArrays, Compositions):
         return x
 
     def conv_forward(
-        self, x: Array, w: Array, b: Array, geometry: ConvGeometry, activation: str | None = None
+        self, x: Array, w: Array, b: Array | None, geometry: ConvGeometry, activation: str | None = None
     ) -> Array:
         """Return out = w @ columns + b, piece by piece."""
         check_planar("conv_forward", geometry)
@@ -109,7 +113,8 @@ class NumpyBackend(NumpyArrays, Compositions):
             product = self._workspace.array("product", f, cols.shape[1], x.dtype)
             np.matmul(filters, cols, out=product)
             target = out[piece.first : piece.last, :, piece.top : piece.bottom]
-            np.add(product.reshape(f, len(images), rows, out_w).transpose(1, 0, 2, 3), b[:, None, None], out=target)
+            ordered = product.reshape(f, len(images), rows, out_w).transpose(1, 0, 2, 3)
+            np.add(ordered, 0 if b is None else b[:, None, None], out=target)
         return activate("conv_forward", np, out, activation)
 
     def conv_backward(
@@ -150,7 +155,7 @@ class NumpyBackend(NumpyArrays, Compositions):
         return dx
 
     def conv_relu_pool_forward(
-        self, x: Array, w: Array, b: Array, conv: ConvGeometry, pool: PoolGeometry
+        self, x: Array, w: Array, b: Array | None, conv: ConvGeometry, pool: PoolGeometry
     ) -> tuple[Array, Array]:
         """Compose on a few images at a time, so that the activation never leaves the cache."""
         check_planar("conv_relu_pool_forward", conv)

@@ -10,7 +10,7 @@ from gconv import fast_layers, layer_utils, layers
 from gconv._arguments import backend_of
 from gconv._checks import positive_int, real_number, refuse_unknown
 from gconv._typing import Array
-from gconv.classifiers.parameters import Weights, add_l2, float_dtype
+from gconv.classifiers.parameters import Weights, add_l2, check_loss_options, float_dtype
 from gconv.classifiers.state_dict import WEIGHT_AND_BIAS, StateDict
 from gconv.fast_layers import *  # noqa: F403 -- as in the course, whose notebooks take them from here
 from gconv.geometry import output_size
@@ -51,6 +51,9 @@ class ThreeLayerConvNet(StateDict):
         Of parameters and computation; images of another dtype are cast.
     rng : int or numpy.random.Generator, optional
         Draws the weights; None draws from NumPy's global state, in the order W1, W2, W3.
+    loss_options : dict, optional
+        ``label_smoothing``, ``ignore_label`` and ``class_weights``, as gconv.layers.softmax_loss takes them. Accuracies
+        don't count samples with the label that is ignored.
 
     Attributes
     ----------
@@ -85,6 +88,7 @@ class ThreeLayerConvNet(StateDict):
         dtype: Any = np.float32,
         *,
         rng: int | np.random.Generator | None = None,
+        loss_options: dict[str, Any] | None = None,
         **unknown: Any,
     ) -> None:
         func = "ThreeLayerConvNet"
@@ -97,6 +101,7 @@ class ThreeLayerConvNet(StateDict):
         scale = real_number(func, "weight_scale", weight_scale, 0)
         self.reg = real_number(func, "reg", reg, 0)
         self.dtype = float_dtype(func, dtype)
+        self.loss_options, kept = check_loss_options(func, loss_options, classes, self.dtype)
         self.input_dim = (channels, height, width)
         self.conv_param = {"stride": 1, "pad": (size - 1) // 2}
         self.pool_param = {"pool_height": 2, "pool_width": 2, "stride": 2}
@@ -113,6 +118,7 @@ class ThreeLayerConvNet(StateDict):
             "weight_scale": scale,
             "reg": self.reg,
             "dtype": self.dtype.name,
+            **kept,
         }
         weights = Weights(scale, self.dtype, rng)
         self.params: dict[str, Array] = {
@@ -164,7 +170,7 @@ class ThreeLayerConvNet(StateDict):
         scores, affine_cache = affine_forward(hidden, p["W3"], p["b3"])
         if y is None:
             return scores
-        loss, dscores = softmax_loss(scores, y)
+        loss, dscores = softmax_loss(scores, y, **self.loss_options)
         grads: dict[str, Array] = {}
         dhidden, grads["W3"], grads["b3"] = affine_backward(dscores, affine_cache)
         dpooled, grads["W2"], grads["b2"] = affine_relu_backward(dhidden, hidden_cache)

@@ -12,7 +12,7 @@ from gconv._arguments import backend_of
 from gconv._checks import one_of, positive_int, real_number, refuse_unknown
 from gconv._typing import Array
 from gconv.backends import get_backend
-from gconv.classifiers.parameters import Weights, add_l2, float_dtype
+from gconv.classifiers.parameters import Weights, add_l2, check_loss_options, float_dtype
 from gconv.classifiers.state_dict import WEIGHT_AND_BIAS, StateDict
 from gconv.layer_utils import *  # noqa: F403 -- as in the course, whose notebooks take them from here
 from gconv.layer_utils import affine_relu_backward, affine_relu_forward
@@ -65,6 +65,9 @@ class TwoLayerNet(StateDict):
         Of parameters and computation. float64, as in the course, whose notebook checks gradients with it.
     rng : int or numpy.random.Generator, optional
         Draws the weights; None draws from NumPy's global state, in the order W1, W2.
+    loss_options : dict, optional
+        ``label_smoothing``, ``ignore_label`` and ``class_weights``, as gconv.layers.softmax_loss takes them. Accuracies
+        don't count samples with the label that is ignored.
 
     Attributes
     ----------
@@ -90,6 +93,7 @@ class TwoLayerNet(StateDict):
         dtype: Any = np.float64,
         *,
         rng: int | np.random.Generator | None = None,
+        loss_options: dict[str, Any] | None = None,
         **unknown: Any,
     ) -> None:
         func = "TwoLayerNet"
@@ -98,6 +102,7 @@ class TwoLayerNet(StateDict):
         classes = positive_int(func, "num_classes", num_classes)
         scale = real_number(func, "weight_scale", weight_scale, 0)
         self.reg, self.dtype = real_number(func, "reg", reg, 0), float_dtype(func, dtype)
+        self.loss_options, kept = check_loss_options(func, loss_options, classes, self.dtype)
         self.config = {
             "class": func,
             "input_dim": inputs,
@@ -106,6 +111,7 @@ class TwoLayerNet(StateDict):
             "weight_scale": scale,
             "reg": self.reg,
             "dtype": self.dtype.name,
+            **kept,
         }
         weights = Weights(scale, self.dtype, rng)
         self.params: dict[str, Array] = {
@@ -127,7 +133,7 @@ class TwoLayerNet(StateDict):
         scores, affine_cache = affine_forward(hidden, p["W2"], p["b2"])
         if y is None:
             return scores
-        loss, dscores = softmax_loss(scores, y)
+        loss, dscores = softmax_loss(scores, y, **self.loss_options)
         grads: dict[str, Array] = {}
         dhidden, grads["W2"], grads["b2"] = affine_backward(dscores, affine_cache)
         _, grads["W1"], grads["b1"] = affine_relu_backward(dhidden, hidden_cache, input_grad=False)
@@ -158,6 +164,9 @@ class FullyConnectedNet(StateDict):
     dropout : float, optional
         The name of 2018 and 2019 for ``dropout_keep_ratio``; 0 means no dropout too. Until 2017 it was the probability
         of dropping: ``gconv.courses.cs231n_2017`` has that.
+    loss_options : dict, optional
+        ``label_smoothing``, ``ignore_label`` and ``class_weights``, as gconv.layers.softmax_loss takes them. Accuracies
+        don't count samples with the label that is ignored.
 
     Attributes
     ----------
@@ -190,6 +199,7 @@ class FullyConnectedNet(StateDict):
         *,
         rng: int | np.random.Generator | None = None,
         dropout: float | None = None,
+        loss_options: dict[str, Any] | None = None,
         **unknown: Any,
     ) -> None:
         func = "FullyConnectedNet"
@@ -214,6 +224,7 @@ class FullyConnectedNet(StateDict):
         self.normalization = one_of(func, "normalization", normalization, (None, "batchnorm", "layernorm"))
         self.use_dropout = keep != 1
         self.reg, self.dtype = real_number(func, "reg", reg, 0), float_dtype(func, dtype)
+        self.loss_options, kept = check_loss_options(func, loss_options, sizes[-1], self.dtype)
         scale = real_number(func, "weight_scale", weight_scale, 0)
         self.num_layers = len(sizes) - 1
         self.config = {
@@ -227,6 +238,7 @@ class FullyConnectedNet(StateDict):
             "weight_scale": scale,
             "dtype": self.dtype.name,
             "seed": seed,
+            **kept,
         }
         weights = Weights(scale, self.dtype, rng)
         self.params: dict[str, Array] = {}
@@ -318,7 +330,7 @@ class FullyConnectedNet(StateDict):
         scores, affine_cache = affine_forward(out, self.params[f"W{last}"], self.params[f"b{last}"])
         if y is None:
             return scores
-        loss, dout = softmax_loss(scores, y)
+        loss, dout = softmax_loss(scores, y, **self.loss_options)
         grads: dict[str, Array] = {}
         dout, grads[f"W{last}"], grads[f"b{last}"] = affine_backward(dout, affine_cache, input_grad=last > 1)
         for layer in range(last - 1, 0, -1):

@@ -10,10 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from gconv._checks import known_keys, real_number
 from gconv._typing import Array
-from gconv.backends import get_backend
+from gconv.backends import array_kind, get_backend
+from gconv.layers.losses import check_class_weights, check_ignore_label
 
-__all__ = ["Weights", "add_l2", "at_most", "float_dtype"]
+__all__ = ["Weights", "add_l2", "at_most", "check_loss_options", "float_dtype"]
+
+_LOSS_KEYS = dict.fromkeys(("label_smoothing", "ignore_label", "class_weights")).keys()
 
 _most_values: ContextVar[float] = ContextVar("most_values", default=math.inf)
 
@@ -34,6 +38,42 @@ def float_dtype(func: str, dtype: Any) -> np.dtype[Any]:
     if found not in (np.float32, np.float64):
         raise TypeError(f"{func}: dtype must be float32 or float64; got {found}")
     return found
+
+
+def check_loss_options(
+    func: str, options: dict[str, Any] | None, classes: int, dtype: np.dtype[Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what a model passes on to ``softmax_loss``, and what its ``config`` keeps of that.
+
+    Parameters
+    ----------
+    func : str
+        The model, named in errors.
+    options : dict or None
+        ``label_smoothing``, ``ignore_label`` and ``class_weights``, as gconv.layers.softmax_loss takes them.
+    classes : int
+    dtype : dtype
+        Of the weights, which are moved to the default backend once.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an unknown key, and as softmax_loss does.
+    """
+    config: dict[str, Any] = dict(options or {})
+    known_keys(func, "loss_options", config, _LOSS_KEYS)
+    if "label_smoothing" in config:
+        config["label_smoothing"] = real_number(func, "label_smoothing", config["label_smoothing"], 0, 1)
+    if "ignore_label" in config:
+        config["ignore_label"] = check_ignore_label(func, config["ignore_label"])
+    passed = dict(config)
+    weights = config.get("class_weights")
+    if weights is not None:
+        values = weights if array_kind(weights) is None else get_backend(weights).to_numpy(weights)
+        values = check_class_weights(func, values, classes)
+        config["class_weights"] = values.tolist()
+        passed["class_weights"] = get_backend().asarray(values, dtype)
+    return passed, {"loss_options": config} if config else {}
 
 
 class Weights:

@@ -9,6 +9,8 @@ from gconv.layers.affine import (
     affine_forward,
     fc_backward,
     fc_forward,
+    leaky_relu_backward,
+    leaky_relu_forward,
     relu_backward,
     relu_forward,
 )
@@ -28,6 +30,8 @@ from gconv.layers.groupnorm import (
 )
 from gconv.layers.losses import softmax_loss, svm_loss
 from gconv.layers.naive import (
+    avg_pool_backward_naive,
+    avg_pool_forward_naive,
     conv_backward_naive,
     conv_forward_naive,
     max_pool_backward_naive,
@@ -37,6 +41,8 @@ from gconv.layers.naive import (
 __all__ = [
     "affine_backward",
     "affine_forward",
+    "avg_pool_backward_naive",
+    "avg_pool_forward_naive",
     "batchnorm_backward",
     "batchnorm_backward_alt",
     "batchnorm_forward",
@@ -48,6 +54,8 @@ __all__ = [
     "fc_forward",
     "layernorm_backward",
     "layernorm_forward",
+    "leaky_relu_backward",
+    "leaky_relu_forward",
     "max_pool_backward_naive",
     "max_pool_forward_naive",
     "relu_backward",

@@ -1,20 +1,29 @@
-"""Affine (fully connected) layer and ReLU."""
+"""Affine (fully connected) layer, ReLU and leaky ReLU."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-from gconv._arguments import prepare
-from gconv._checks import check_ndim, check_shape
+from gconv._arguments import prepare, prepare_layer
+from gconv._checks import check_ndim, check_shape, known_keys, real_number
 from gconv._memory import names_memory_errors
 from gconv._typing import Array
 
-__all__ = ["affine_backward", "affine_forward", "fc_backward", "fc_forward", "relu_backward", "relu_forward"]
+__all__ = [
+    "affine_backward",
+    "affine_forward",
+    "fc_backward",
+    "fc_forward",
+    "leaky_relu_backward",
+    "leaky_relu_forward",
+    "relu_backward",
+    "relu_forward",
+]
 
 
 @names_memory_errors
-def affine_forward(x: Array, w: Array, b: Array) -> tuple[Array, tuple[Any, ...]]:
+def affine_forward(x: Array, w: Array, b: Array | None) -> tuple[Array, tuple[Any, ...]]:
     """Compute out = x w + b, each sample of x laid out as one row.
 
     Parameters
@@ -22,7 +31,8 @@ def affine_forward(x: Array, w: Array, b: Array) -> tuple[Array, tuple[Any, ...]
     x : array, shape (N, d_1, ..., d_k)
         A minibatch; D = d_1 * ... * d_k.
     w : array, shape (D, M)
-    b : array, shape (M,)
+    b : array, shape (M,), or None
+        None for no bias.
 
     Returns
     -------
@@ -46,16 +56,19 @@ def affine_forward(x: Array, w: Array, b: Array) -> tuple[Array, tuple[Any, ...]
     return affine_activation("affine_forward", x, w, b), (x, w, b)
 
 
-def affine_activation(func: str, x: Array, w: Array, b: Array, activation: str | None = None) -> Array:
+def affine_activation(func: str, x: Array, w: Array, b: Array | None, activation: str | None = None) -> Array:
     """Return x w + b, with an activation if one is named, after the checks; ``func`` is named in errors."""
-    backend, x, w, b = prepare(func, x=x, w=w, b=b)
+    backend, x, w, b = prepare_layer(func, x, w, b)
     _check_affine(func, x, w)
-    check_shape(func, "b", b, (w.shape[1],), f"to match w {tuple(w.shape)}")
+    if b is not None:
+        check_shape(func, "b", b, (w.shape[1],), f"to match w {tuple(w.shape)}")
     return backend.affine_forward(x.reshape(x.shape[0], w.shape[0]), w, b, activation)
 
 
 @names_memory_errors
-def affine_backward(dout: Array, cache: tuple[Any, ...], input_grad: bool = True) -> tuple[Array | None, Array, Array]:
+def affine_backward(
+    dout: Array, cache: tuple[Any, ...], input_grad: bool = True
+) -> tuple[Array | None, Array, Array | None]:
     """Compute the gradients of an affine layer.
 
     Parameters
@@ -70,19 +83,20 @@ def affine_backward(dout: Array, cache: tuple[Any, ...], input_grad: bool = True
     -------
     dx : array, shape (N, d_1, ..., d_k), or None
     dw : array, shape (D, M)
-    db : array, shape (M,)
+    db : array, shape (M,), or None
+        None where there was no bias.
 
     Raises
     ------
     ValueError
         If ``dout`` has another shape than the output.
     """
-    x, w, _ = cache
+    x, w, b = cache
     backend, dout, x, w = prepare("affine_backward", dout=dout, x=x, w=w)
     _check_affine("affine_backward", x, w)
     check_shape("affine_backward", "dout", dout, (x.shape[0], w.shape[1]), "of the output")
     dx, dw, db = backend.affine_backward(dout, x.reshape(x.shape[0], w.shape[0]), w, input_grad)
-    return dx if dx is None else dx.reshape(x.shape), dw, db
+    return dx if dx is None else dx.reshape(x.shape), dw, None if b is None else db
 
 
 def _check_affine(func: str, x: Array, w: Array) -> None:
@@ -138,3 +152,70 @@ def relu_backward(dout: Array, cache: Array) -> Array:
     backend, dout, x = prepare("relu_backward", dout=dout, x=cache)
     check_shape("relu_backward", "dout", dout, x.shape, "of the input")
     return backend.relu_backward(dout, x)
+
+
+_LEAKY_RELU_KEYS = {"alpha": None}.keys()
+
+
+@names_memory_errors
+def leaky_relu_forward(x: Array, lrelu_param: dict[str, Any]) -> tuple[Array, tuple[Array, dict[str, Any]]]:
+    """Compute out = x where x > 0, else alpha x, elementwise.
+
+    Parameters
+    ----------
+    x : array, any shape
+    lrelu_param : dict
+        ``alpha``: the slope below 0, a finite number; 0.01.
+
+    Returns
+    -------
+    out : array, shape of ``x``
+    cache : tuple
+        (x, lrelu_param)
+
+    Raises
+    ------
+    ValueError
+        If alpha is not finite, or a key is unknown.
+    TypeError
+        If alpha is no number, or ``x`` no floating array.
+
+    References
+    ----------
+    Maas et al., "Rectifier nonlinearities improve neural network acoustic models", 2013.
+
+    Examples
+    --------
+    >>> leaky_relu_forward(np.array([-2.0, 0.0, 2.0]), {"alpha": 0.1})[0]
+    array([-0.2,  0. ,  2. ])
+    """
+    func = "leaky_relu_forward"
+    backend, values = prepare(func, x=x)
+    slope = _slope(func, lrelu_param)
+    return backend.xp.where(values > 0, values, slope * values), (x, lrelu_param)
+
+
+@names_memory_errors
+def leaky_relu_backward(dout: Array, cache: tuple[Array, dict[str, Any]]) -> Array:
+    """Compute dx = dout where x > 0, else alpha dout.
+
+    Parameters
+    ----------
+    dout : array, shape of the input
+    cache : tuple
+        From leaky_relu_forward.
+
+    Returns
+    -------
+    dx : array, shape of the input
+    """
+    func = "leaky_relu_backward"
+    x, lrelu_param = cache
+    backend, dout, x = prepare(func, dout=dout, x=x)
+    check_shape(func, "dout", dout, x.shape, "of the input")
+    return backend.xp.where(x > 0, dout, _slope(func, lrelu_param) * dout)
+
+
+def _slope(func: str, lrelu_param: dict[str, Any]) -> float:
+    known_keys(func, "lrelu_param", lrelu_param, _LEAKY_RELU_KEYS)
+    return real_number(func, "lrelu_param['alpha']", lrelu_param.get("alpha", 0.01))

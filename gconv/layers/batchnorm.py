@@ -8,6 +8,7 @@ from gconv._arguments import prepare
 from gconv._checks import check_ndim, check_shape, one_of, param, real_number
 from gconv._memory import names_memory_errors
 from gconv._typing import Array
+from gconv.layers.norm_param import norm_epsilon
 
 __all__ = [
     "batchnorm_backward",
@@ -43,7 +44,7 @@ def batchnorm_forward(x: Array, gamma: Array, beta: Array, bn_param: dict[str, A
     x : array, shape (N, D)
     gamma, beta : array, shape (D,)
     bn_param : dict
-        ``mode``: "train" or "test", required. ``eps``: 1e-5. ``momentum``: 0.9. ``running_mean``,
+        ``mode``: "train" or "test", required. ``eps``: 1e-5, above 0. ``momentum``: 0.9. ``running_mean``,
         ``running_var``: arrays (D,), zeros at first; train mode stores new ones here.
 
     Returns
@@ -54,7 +55,8 @@ def batchnorm_forward(x: Array, gamma: Array, beta: Array, bn_param: dict[str, A
     Raises
     ------
     ValueError
-        If shapes do not match, ``mode`` is missing or unknown, eps is not positive or momentum not in [0, 1].
+        If shapes do not match, ``mode`` is missing or unknown, eps is not above 0 and finite, momentum not in
+        [0, 1], or a key is unknown.
     TypeError
         If an argument is no real array, none is floating, or NumPy and CuPy arrays are mixed.
 
@@ -175,7 +177,7 @@ def batchnorm_activation(
     check_shape(func, "gamma", gammas, channels, f"to match x {tuple(xs.shape)}")
     check_shape(func, "beta", betas, channels, f"to match x {tuple(xs.shape)}")
     mode = one_of(func, "bn_param['mode']", param(func, "bn_param", bn_param, "mode"), ("train", "test"))
-    eps = real_number(func, "bn_param['eps']", bn_param.get("eps", 1e-5), 0)
+    eps = norm_epsilon(func, "bn_param", bn_param)
     momentum = real_number(func, "bn_param['momentum']", bn_param.get("momentum", 0.9), 0, 1)
     running = []
     for key in ("running_mean", "running_var"):

@@ -7,11 +7,14 @@ from typing import Any
 import numpy as np
 
 from gconv._arguments import prepare
-from gconv._checks import check_shape, one_of, param, real_number
+from gconv._checks import check_shape, known_keys, one_of, param, real_number
 from gconv._memory import names_memory_errors
 from gconv._typing import Array
 
 __all__ = ["dropout_backward", "dropout_forward"]
+
+
+_KEYS = dict.fromkeys(("mode", "p", "seed")).keys()
 
 
 @names_memory_errors
@@ -35,7 +38,7 @@ def dropout_forward(x: Array, dropout_param: dict[str, Any]) -> tuple[Array, tup
     Raises
     ------
     ValueError
-        If a key is missing, p lies outside (0, 1] or the mode is unknown.
+        If a key is missing or unknown, p lies outside (0, 1] or the mode is unknown.
     """
     func = "dropout_forward"
     backend, values = prepare(func, x=x)
@@ -43,6 +46,7 @@ def dropout_forward(x: Array, dropout_param: dict[str, Any]) -> tuple[Array, tup
     if p == 0:
         raise ValueError(f"{func}: dropout_param['p'] must be above 0, it is the probability to keep a value; got {p}")
     mode = one_of(func, "dropout_param['mode']", param(func, "dropout_param", dropout_param, "mode"), ("train", "test"))
+    known_keys(func, "dropout_param", dropout_param, _KEYS)
     if mode == "test":
         return values.copy(), (dropout_param, None)
     seed = dropout_param.get("seed")

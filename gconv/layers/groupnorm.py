@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from gconv._arguments import prepare
-from gconv._checks import check_ndim, check_shape, positive_int, real_number
+from gconv._checks import check_ndim, check_shape, positive_int
 from gconv._memory import names_memory_errors
 from gconv._typing import Array
+from gconv.layers.norm_param import norm_epsilon
 
 __all__ = ["layernorm_backward", "layernorm_forward", "spatial_groupnorm_backward", "spatial_groupnorm_forward"]
 
@@ -34,7 +35,7 @@ def layernorm_forward(x: Array, gamma: Array, beta: Array, ln_param: dict[str, A
     x : array, shape (N, D)
     gamma, beta : array, shape (D,)
     ln_param : dict
-        ``eps``: 1e-5.
+        ``eps``: 1e-5, above 0. Batch normalisation's other keys may be there too, and have no effect.
 
     Returns
     -------
@@ -44,7 +45,7 @@ def layernorm_forward(x: Array, gamma: Array, beta: Array, ln_param: dict[str, A
     Raises
     ------
     ValueError
-        If the shapes do not match, or eps is negative.
+        If the shapes do not match, eps is not above 0 and finite, or a key is unknown.
 
     Examples
     --------
@@ -90,7 +91,7 @@ def spatial_groupnorm_forward(
     G : int
         How many groups; divides C.
     gn_param : dict
-        ``eps``: 1e-5.
+        ``eps``: 1e-5, above 0. Batch normalisation's other keys may be there too, and have no effect.
 
     Returns
     -------
@@ -100,7 +101,7 @@ def spatial_groupnorm_forward(
     Raises
     ------
     ValueError
-        If the shapes do not match, G does not divide C, or eps is negative.
+        If the shapes do not match, G does not divide C, eps is not above 0 and finite, or a key is unknown.
     """
     func = "spatial_groupnorm_forward"
     _, xs, gammas, betas = prepare(func, x=x, gamma=gamma, beta=beta)
@@ -146,9 +147,7 @@ def _forward(
     backend = prepare(func, x=xs)[0]
     check_shape(func, "gamma", gammas, expected, f"to match x {tuple(xs.shape)}")
     check_shape(func, "beta", betas, expected, f"to match x {tuple(xs.shape)}")
-    if not isinstance(options, dict):
-        raise TypeError(f"{func}: {options_name} must be a dictionary; got {type(options).__name__}")
-    eps = real_number(func, f"{options_name}['eps']", options.get("eps", 1e-5), 0)
+    eps = norm_epsilon(func, options_name, options)
     n, c = xs.shape[:2]
     if not xs.size:
         empty = backend.xp.zeros((n, groups), xs.dtype)

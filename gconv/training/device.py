@@ -13,7 +13,7 @@ from gconv.backends.base import StepControl
 from gconv.training.batches import Batches
 from gconv.training.divergence import NOT_UNDONE, UNDONE, diverged
 from gconv.training.hooks import Hooks
-from gconv.training.model import buffers_of, check_loss
+from gconv.training.model import buffers_of, check_loss, ignored_label
 from gconv.training.moments import Change, Item, Moment
 from gconv.training.optimizer import Optimizer
 from gconv.training.run import Run
@@ -152,7 +152,7 @@ class DeviceSteps(Steps):
         """Raise ValueError if a label made the loss not finite: on the device labels are not looked at before."""
         labels = self._backend.to_numpy(self.y)
         classes = self._run.model.loss(self.X[:1].copy()).shape[1]
-        wrong = labels[(labels < 0) | (labels >= classes)]
+        wrong = labels[((labels < 0) | (labels >= classes)) & (labels != ignored_label(self._run.model))]
         if len(wrong):
             raise ValueError(
                 f"Solver.train: data['y_train'] must hold labels in [0, {classes}); got the label {wrong[0]}"

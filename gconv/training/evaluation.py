@@ -14,7 +14,7 @@ from gconv._typing import Array
 from gconv.backends import array_kind, get_backend
 from gconv.training.batches import Batches
 from gconv.training.draws import Draws
-from gconv.training.model import check_scores, model_backend
+from gconv.training.model import check_scores, ignored_label, model_backend
 
 __all__ = ["accuracy", "predict", "probabilities", "scores"]
 
@@ -65,6 +65,8 @@ def accuracy(
 ) -> float:
     """Return the share of samples whose highest score is their label's; NaN without samples.
 
+    Samples with the label that the model's ``loss_options`` ignore are not counted.
+
     Parameters
     ----------
     X, y : array
@@ -87,12 +89,19 @@ def accuracy(
     count = len(X) if isinstance(which, slice) else len(which)
     if not count:
         return math.nan
-    backend, right = model_backend(model), 0
+    backend, right, left_out = model_backend(model), 0, 0
+    ignored = ignored_label(model)
     if batches is not None:
         X, y = batches.where(X, backend), batches.where(y, backend)
     for part, found in _scored(func, model, X, which, size):
-        right = right + (found.argmax(axis=1) == backend.asarray(_samples(y, part))).sum()
-    return int(right) / count
+        labels = backend.asarray(_samples(y, part), np.int64)
+        hit = found.argmax(axis=1) == labels
+        if ignored is not None:
+            hit = hit & (labels != ignored)
+            left_out = left_out + (labels == ignored).sum()
+        right = right + hit.sum()
+    count -= int(left_out)
+    return int(right) / count if count else math.nan
 
 
 def _scored(func: str, model: Any, X: Array, which: slice | Array, size: int) -> Iterator[tuple[slice | Array, Array]]:

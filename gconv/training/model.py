@@ -2,7 +2,7 @@
 
 A model has ``params``, a dictionary of arrays, and ``loss(X, y=None)``: scores (N, C) without labels, (loss, gradients)
 with them. It may have ``buffers``, a dictionary of arrays that are state and no parameters, ``config``, a description
-for checkpoints, and ``capturable``.
+for checkpoints, ``loss_options``, a dictionary whose ``ignore_label`` accuracies don't count, and ``capturable``.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from gconv._arguments import with_axes
+from gconv._checks import check_number
 from gconv._typing import Array
 from gconv.backends import Backend, array_kind, get_backend
 
@@ -29,6 +30,7 @@ __all__ = [
     "check_state_arrays",
     "clear_buffers",
     "draws_nothing",
+    "ignored_label",
     "model_backend",
     "write_buffers",
 ]
@@ -85,6 +87,12 @@ def draws_nothing(model: Any) -> bool:
     classes = type(model).__mro__
     says = next((i for i, cls in enumerate(classes) if "capturable" in vars(cls)), len(classes))
     return "capturable" in vars(model) or not any("loss" in vars(owner) for owner in (model, *classes[:says]))
+
+
+def ignored_label(model: Any) -> int | None:
+    """Return the label whose samples the model's loss ignores, None where there is none."""
+    options = getattr(model, "loss_options", None)
+    return options.get("ignore_label") if isinstance(options, dict) else None
 
 
 def check_model(model: Any) -> None:
@@ -169,11 +177,7 @@ def check_loss(answer: Any) -> tuple[Any, dict[str, Array]]:
     if not isinstance(answer, tuple) or len(answer) != 2:
         raise TypeError(f"{FUNC}: model.loss(X, y) must return (loss, grads); got {type(answer).__name__}")
     loss, grads = answer
-    if getattr(loss, "shape", ()) != ():
-        raise ValueError(f"{FUNC}: model.loss(X, y) must return one number as loss; got shape {tuple(loss.shape)}")
-    kind = getattr(getattr(loss, "dtype", None), "kind", "f")
-    if loss is None or isinstance(loss, (bool, complex, str, bytes)) or kind not in "fiu":
-        raise TypeError(f"{FUNC}: model.loss(X, y) must return a real number as loss; got {type(loss).__name__}")
+    check_number(FUNC, "model.loss(X, y)", loss, " as loss")
     if not isinstance(grads, dict):
         raise TypeError(f"{FUNC}: model.loss(X, y) must return a dictionary of gradients; got {type(grads).__name__}")
     return loss, grads

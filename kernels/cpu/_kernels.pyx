@@ -81,10 +81,12 @@ cdef extern from "kernels.hpp" namespace "gconv" nogil:
                             int)
         void batchnorm_backward(const ChannelShape&, const T*, const T*, const T*, const T*, const T*, const T*,
                                 double, T*, T*, T*, int)
-        double softmax_loss(ptrdiff_t, ptrdiff_t, const T*, const int64_t*, T*)
-        double svm_loss(ptrdiff_t, ptrdiff_t, const T*, const int64_t*, T*)
         const UpdateKernel[T]* update_kernel(const char*)
         double l2_penalty(ptrdiff_t, const T*, T, T*, int)
+
+    cdef cppclass LossKernels:
+        double softmax(ptrdiff_t, ptrdiff_t, const float*, const int64_t*, float*)
+        double svm(ptrdiff_t, ptrdiff_t, const float*, const int64_t*, float*)
 
     cdef struct Level:
         const char* name
@@ -92,6 +94,7 @@ cdef extern from "kernels.hpp" namespace "gconv" nogil:
     # Two functions, not a template: Cython before 3.3 takes its T of a const pointer to be const.
     const Kernels[float]& kernels_for(const float*)
     const Kernels[double]& kernels_for(const double*)
+    const LossKernels& loss_kernels()
     int usable_levels(const Level**)
     const char* level_name()
     void use_level(const Level&)

@@ -21,19 +21,21 @@ def col2im(const floating[:, ::1] cols not None, floating[:, :, :, ::1] x not No
 
 
 def conv_forward(const floating[:, :, :, ::1] x not None, const floating[:, :, :, ::1] w not None,
-                 const floating[::1] b not None, floating[:, :, :, ::1] out not None, geometry, bint relu,
+                 const floating[::1] b, floating[:, :, :, ::1] out not None, geometry, bint relu,
                  int threads):
-    """Write out (N, F, H', W') of x (N, C, H, W), w (F, C, HH, WW), b (F,), negative values cut with relu."""
+    """Write out (N, F, H', W') of x (N, C, H, W), w (F, C, HH, WW), b (F,) or None, negative values cut with relu."""
     cdef Correlation g = correlation_of(geometry)
     check("x", shape4(x), geometry.x)
     check("w", shape4(w), geometry.w)
-    check_length("b", b.shape[0], w.shape[0])
+    if b is not None:
+        check_length("b", b.shape[0], w.shape[0])
     check("the output", shape4[floating](out), geometry.out)
     cdef bint worked = True
     if target4(out) != NULL:
         with nogil:
             worked = kernels_for(data4(x)).conv_forward(
-                g, x.shape[0], w.shape[0], data4(x), data4(w), data1(b), relu, target4(out), threads)
+                g, x.shape[0], w.shape[0], data4(x), data4(w), data1(b) if b is not None else NULL, relu, target4(out),
+                threads)
     done(worked)
 
 
@@ -106,27 +108,29 @@ def max_pool_backward(const floating[:, :, :, ::1] dout not None, const floating
 
 
 def conv_relu_pool_forward(const floating[:, :, :, ::1] x not None, const floating[:, :, :, ::1] w not None,
-                           const floating[::1] b not None, floating[:, :, :, ::1] out not None,
+                           const floating[::1] b, floating[:, :, :, ::1] out not None,
                            index_t[:, :, :, ::1] argmax not None, conv, pool, int threads):
-    """Write out and argmax (N, F, H'', W'') of convolution, ReLU and max pooling."""
+    """Write out and argmax (N, F, H'', W'') of convolution, with b (F,) or None, ReLU and max pooling."""
     cdef Correlation g = correlation_of(conv)
     cdef Pool p = pool_of(pool)
     check("x", shape4(x), conv.x)
     check("w", shape4(w), conv.w)
-    check_length("b", b.shape[0], w.shape[0])
+    if b is not None:
+        check_length("b", b.shape[0], w.shape[0])
     check("the pooling's input", conv.out, pool.x)
     check("out", shape4[floating](out), pool.out)
     check("argmax", places4[index_t](argmax), pool.out)
     cdef ptrdiff_t n = x.shape[0], f = w.shape[0]
+    cdef const floating* bias = data1(b) if b is not None else NULL
     cdef bint worked = True
     if target4(out) != NULL:
         with nogil:
             if index_t is uint8_t:
                 worked = kernels_for(data4(x)).pool_bytes.conv_relu_forward(
-                    g, p, n, f, data4(x), data4(w), data1(b), target4(out), places_target(argmax), threads)
+                    g, p, n, f, data4(x), data4(w), bias, target4(out), places_target(argmax), threads)
             else:
                 worked = kernels_for(data4(x)).pool_ints.conv_relu_forward(
-                    g, p, n, f, data4(x), data4(w), data1(b), target4(out), places_target(argmax), threads)
+                    g, p, n, f, data4(x), data4(w), bias, target4(out), places_target(argmax), threads)
     done(worked)
 
 

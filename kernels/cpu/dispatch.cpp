@@ -50,6 +50,7 @@ template <>
 const Kernels<double>& kernels_for(const double*) {
     return *current()->float64;
 }
+const LossKernels& loss_kernels() { return *current()->losses; }
 const char* level_name() { return current()->name; }
 void use_level(const Level& level) { current() = &level; }
 

@@ -108,17 +108,22 @@ struct Kernels {
     // out: of a ReLU after the normalisation, or null.
     void (*batchnorm_backward)(const ChannelShape&, const T* dout, const T* out, const T* x, const T* gamma,
                                const T* mean, const T* var, double eps, T* dx, T* dgamma, T* dbeta, int threads);
-    double (*softmax_loss)(ptrdiff_t samples, ptrdiff_t classes, const T* x, const int64_t* y, T* dx);
-    double (*svm_loss)(ptrdiff_t samples, ptrdiff_t classes, const T* x, const int64_t* y, T* dx);
     // Of the update rule's name; null where there is none.
     const UpdateKernel<T>* (*update_kernel)(const char* name);
     double (*l2_penalty)(ptrdiff_t count, const T* w, T reg, T* dw, int threads);
+};
+
+// In float32 alone: in float64 NumPy's expressions round as the course's figures need it.
+struct LossKernels {
+    double (*softmax)(ptrdiff_t samples, ptrdiff_t classes, const float* x, const int64_t* y, float* dx);
+    double (*svm)(ptrdiff_t samples, ptrdiff_t classes, const float* x, const int64_t* y, float* dx);
 };
 
 struct Level {
     const char* name;
     const Kernels<float>* float32;
     const Kernels<double>* float64;
+    const LossKernels* losses;
 };
 
 // The instruction sets in this build that the processor has, the best one first.
@@ -131,6 +136,7 @@ template <>
 const Kernels<float>& kernels_for(const float*);
 template <>
 const Kernels<double>& kernels_for(const double*);
+const LossKernels& loss_kernels();
 
 const char* level_name();
 void use_level(const Level& level);

@@ -87,18 +87,18 @@ cdef bint labels_fit(const int64_t[::1] y, ptrdiff_t samples, ptrdiff_t classes)
     return True
 
 
-def softmax_loss(const floating[:, ::1] x not None, const int64_t[::1] y not None,
-                 floating[:, ::1] dx not None) -> float:
+def softmax_loss(const float[:, ::1] x not None, const int64_t[::1] y not None,
+                 float[:, ::1] dx not None) -> float:
     """Return the mean cross entropy of scores x (N, C) and labels y (N,), and write its gradient; N > 0."""
     check("dx", (dx.shape[0], dx.shape[1]), (x.shape[0], x.shape[1]))
     if not labels_fit(y, x.shape[0], x.shape[1]):
         raise ValueError(f"y must hold {x.shape[0]} labels in [0, {x.shape[1]})")
-    return kernels_for(&x[0, 0]).softmax_loss(x.shape[0], x.shape[1], &x[0, 0], &y[0], &dx[0, 0])
+    return <float>loss_kernels().softmax(x.shape[0], x.shape[1], &x[0, 0], &y[0], &dx[0, 0])
 
 
-def svm_loss(const floating[:, ::1] x not None, const int64_t[::1] y not None, floating[:, ::1] dx not None) -> float:
+def svm_loss(const float[:, ::1] x not None, const int64_t[::1] y not None, float[:, ::1] dx not None) -> float:
     """Return the mean multiclass hinge loss of scores x (N, C) and labels y (N,), and write its gradient; N > 0."""
     check("dx", (dx.shape[0], dx.shape[1]), (x.shape[0], x.shape[1]))
     if not labels_fit(y, x.shape[0], x.shape[1]):
         raise ValueError(f"y must hold {x.shape[0]} labels in [0, {x.shape[1]})")
-    return kernels_for(&x[0, 0]).svm_loss(x.shape[0], x.shape[1], &x[0, 0], &y[0], &dx[0, 0])
+    return <float>loss_kernels().svm(x.shape[0], x.shape[1], &x[0, 0], &y[0], &dx[0, 0])

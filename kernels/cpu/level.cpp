@@ -35,19 +35,18 @@ constexpr Kernels<T> table() {
             batchnorm_train<T>,
             batchnorm_test<T>,
             batchnorm_backward<T>,
-            softmax_loss<T>,
-            svm_loss<T>,
             update_kernel<T>,
             l2_penalty<T>};
 }
 
 static constexpr Kernels<float> float32 = table<float>();
 static constexpr Kernels<double> float64 = table<double>();
+static constexpr LossKernels losses = {softmax_loss, svm_loss};
 
 #define GCONV_TEXT(name) #name
 #define GCONV_NAME(name) GCONV_TEXT(name)
 extern const Level level;
-const Level level = {GCONV_NAME(GCONV_LEVEL), &float32, &float64};
+const Level level = {GCONV_NAME(GCONV_LEVEL), &float32, &float64, &losses};
 
 }  // namespace GCONV_LEVEL
 }  // namespace gconv

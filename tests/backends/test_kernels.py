@@ -439,10 +439,10 @@ class TestRefusals:
                 _kernels.update("sgd", w, w, (), *numbers, w, (), 1)
 
     def test_labels_that_do_not_exist(self):
-        x = np.zeros((2, 3))
+        x, dx = np.zeros((2, 2, 3), np.float32)
         for labels in ([0, 3], [-1, 0], [0]):
             with pytest.raises(ValueError, match=r"y must hold 2 labels in \[0, 3\)"):
-                _kernels.softmax_loss(x, np.array(labels), np.zeros((2, 3)))
+                _kernels.softmax_loss(x, np.array(labels), dx)
 
     @pytest.mark.parametrize(("window", "width"), [((2, 2), 4), ((3, 3), 6)])
     def test_places_outside_the_window_are_not_followed(self, level, window, width):

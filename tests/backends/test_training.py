@@ -189,3 +189,31 @@ def test_clipping_where_squares_leave_the_dtype(each, rng, dtype):
                 np.testing.assert_allclose(each.to_numpy(ours), g * min(share, 1), rtol=1e-5, atol=1e-5 * size)
         (four,) = each.clip_gradients([each.asarray(np.full(4, size, dtype))], 1.0)
         np.testing.assert_allclose(each.to_numpy(four), 0.5 if size >= 1 else size, rtol=1e-6)
+
+
+@pytest.mark.parametrize("rule", UPDATE_RULES)
+def test_numbers_that_underflow_are_no_errors(each, rule):
+    """A user's ``np.seterr(all="raise")`` is for the user's own arithmetic."""
+    ws, dws, states = draw_update(np.random.default_rng(1), rule, [(40,)], np.float32)
+    tiny = [a * np.float32(1e-25) for a in dws]
+    ours, (grads, _) = moved(each, (ws, states)), moved(each, (tiny, []))
+    with np.errstate(all="raise"):
+        run_update(each, rule, ours, grads, ours, t=4)
+    assert all(np.isfinite(each.to_numpy(a)).all() for a in flattened(*ours))
+
+
+def test_losses_and_penalties_of_extreme_scores_are_no_errors(each, dtype):
+    most = np.finfo(dtype).max
+    rows = [[1e4, 0, -1e4], [0, np.inf, 0], [np.nan, 0, 1], [0, -np.inf, 1e-30], [0.9 * most, 0.9 * most, 0]]
+    scores = np.array(rows, dtype)
+    y = each.asarray(np.array([0, 1, 2, 0, 2]))
+    for row in range(len(scores)):
+        x, label = each.asarray(scores[row : row + 1]), y[row : row + 1]
+        weights = each.asarray(np.array([1e-30, 1, 1], dtype))
+        with np.errstate(all="raise"):
+            results = [each.softmax_loss(x, label), each.svm_loss(x, label)]
+            results += [each.cross_entropy(x, label, class_weights=weights)]
+            penalty = each.l2_penalty(results[0][0], [weights], [each.asarray(np.full(3, 1e-30, dtype))], 1e-10)
+        finite = [bool(np.isfinite(each.to_numpy(loss))) for loss, _ in results]
+        assert finite == [row in (0, 3, 4), row in (0, 1, 3), row in (0, 3, 4)], row
+        assert np.isfinite(each.to_numpy(penalty)) == (row in (0, 3, 4))

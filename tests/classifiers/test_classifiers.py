@@ -1,5 +1,6 @@
 """Models: initial loss, gradients at the course's sizes, odd images, regularisation, overfitting."""
 
+import json
 import math
 
 import numpy as np
@@ -9,7 +10,18 @@ import gconv
 from gconv.classifiers import FullyConnectedNet, ThreeLayerConvNet, TwoLayerNet, model_from_config
 from gconv.data_utils import make_synthetic_data
 from gconv.gradient_check import eval_numerical_gradient, rel_error
+from gconv.layers import softmax_loss
 from gconv.solver import Solver
+
+# Of the notebook ConvolutionalNetworks, in its own copies and in those of people who did the course.
+PRINTED_BY_THE_COURSE = {
+    "W1": "1.380104e-04",
+    "W2": "1.822723e-02",
+    "W3": "3.064049e-04",
+    "b1": "3.477652e-05",
+    "b2": "2.516375e-03",
+    "b3": "7.945660e-10",
+}
 
 
 def test_the_initial_loss_is_log_10(backend):
@@ -28,12 +40,16 @@ def test_three_layer_gradients_at_the_sizes_of_the_course(backend):
     X, y = backend.asarray(X), backend.asarray(y)
     model = ThreeLayerConvNet(num_filters=3, filter_size=3, input_dim=(3, 16, 16), hidden_dim=7, dtype=np.float64)
     _, grads = model.loss(X, y)
-    # The course's own notebook prints 1.4e-4, 1.8e-2, 3.1e-4, 3.5e-5, 2.5e-3, 7.9e-10.
     # W2's smallest gradients are so small that the loss's last digit shows, which depends on the order of the sums.
     limits = {"W1": 2e-4, "W2": 5e-2, "W3": 4e-4, "b1": 1e-4, "b2": 5e-3, "b3": 1e-8}
+    printed = {}
     for name, limit in limits.items():
         numeric = eval_numerical_gradient(lambda _: model.loss(X, y)[0], model.params[name], verbose=False, h=1e-6)
-        assert rel_error(numeric, grads[name]) < limit, name
+        error = rel_error(numeric, grads[name])
+        assert error < limit, name
+        printed[name] = f"{error:e}"
+    if backend.name == "cpu":
+        assert printed == PRINTED_BY_THE_COURSE
 
 
 @pytest.mark.parametrize(
@@ -142,3 +158,44 @@ def test_100_images_are_overfitted(backend):
     )
     solver.train()
     assert solver.train_acc_history[-1] > 0.85
+
+
+CHOICES = {"label_smoothing": 0.1, "ignore_label": 255, "class_weights": [1.0, 0.5, 2.0, 1.0]}
+NETS = {
+    "three layers": lambda **options: ThreeLayerConvNet((1, 4, 4), 2, 3, 5, 4, 0.3, dtype=np.float64, **options),
+    "two layers": lambda **options: TwoLayerNet(16, 5, 4, 0.3, **options),
+    "fully connected": lambda **options: FullyConnectedNet([5], 16, 4, weight_scale=0.3, dtype=np.float64, **options),
+}
+
+
+@pytest.mark.parametrize("make", NETS.values(), ids=NETS)
+def test_loss_options_reach_the_loss_and_stay_in_the_config(backend, rng, make):
+    X, y = backend.asarray(rng.standard_normal((6, 1, 4, 4))), backend.asarray(np.array([0, 255, 3, 1, 255, 2]))
+    model = make(loss_options=CHOICES, rng=1)
+    loss, grads = model.loss(X, y)
+    expected, _ = softmax_loss(model.loss(X), y, **CHOICES)
+    assert float(loss) == pytest.approx(float(expected), rel=1e-12)
+    numeric = eval_numerical_gradient(lambda _: model.loss(X, y)[0], model.params["b1"], verbose=False)
+    assert rel_error(numeric, grads["b1"]) < 1e-5
+    json.dumps(model.config)
+    again = model_from_config(model.config, model.params)
+    assert float(again.loss(X, y)[0]) == float(loss)
+    weights = backend.asarray(np.array(CHOICES["class_weights"]))
+    assert make(loss_options={"class_weights": weights}).config["loss_options"] == {
+        "class_weights": [1.0, 0.5, 2.0, 1.0]
+    }
+    assert "loss_options" not in make().config
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "text"),
+    [
+        ({"smoothing": 0.1}, ValueError, "loss_options must have keys among label_smoothing, ignore_label, class_weights; got 'smoothing'"),
+        ({"label_smoothing": -1}, ValueError, r"label_smoothing must be a number in \[0, 1\]; got -1"),
+        ({"class_weights": [1, 2]}, ValueError, r"class_weights must have shape \(4,\)"),
+        ({"ignore_label": None, "class_weights": [1, 2, 3, float("inf")]}, ValueError, "class_weights must be finite"),
+    ],
+)  # fmt: skip
+def test_loss_options_are_checked_when_the_model_is_made(options, error, text):
+    with pytest.raises(error, match=f"^TwoLayerNet: {text}"):
+        TwoLayerNet(16, 5, 4, loss_options=options)

@@ -90,7 +90,7 @@ def spoil(draw, case):
     kind, at = draw.of(("shape", "dtype", "axis", "option")), int(draw.rng.integers(len(case.arrays)))
     array = case.arrays[at]
     if kind == "option" and case.options:
-        key = draw.of(list(case.options))
+        key = draw.of([*case.options, "unheard_of"])
         case.options[key] = draw.of((0, -1, 1.5, "2", None, (1, 2, 3), 2**31, 10**30, True, {}))
     elif kind == "dtype":
         case.arrays[at] = array.astype(draw.of((np.int64, np.complex128, np.float16, object, bool)))

@@ -36,11 +36,14 @@ def convolution(draw):
         )
     )
 
-    def run(arrays, gradient):
-        out, cache = forward(*arrays, conv_param)
-        return [out, *backward(gradient(out), cache)]
+    bias = [] if draw.chance(5) else [b]
 
-    return Case([x, w, b], run, products(x, w, sizes), conv_param)
+    def run(arrays, gradient):
+        x, w, *bias = arrays
+        out, cache = forward(x, w, *(bias or [None]), conv_param)
+        return [out, *backward(gradient(out), cache)[: 2 + len(bias)]]
+
+    return Case([x, w, *bias], run, products(x, w, sizes), conv_param)
 
 
 def first_layer(draw):
@@ -59,6 +62,14 @@ def products(x, w, sizes):
 
 
 def pooling(draw):
+    return windows(draw, fast_layers.max_pool_forward_fast, fast_layers.max_pool_backward_fast)
+
+
+def average(draw):
+    return windows(draw, fast_layers.avg_pool_forward_fast, fast_layers.avg_pool_backward_fast)
+
+
+def windows(draw, forward, backward):
     n, channels, height, width = draw.batch(), draw.channels(), draw.size(), draw.size()
     if draw.budget <= 64:
         n = channels = 1
@@ -67,8 +78,8 @@ def pooling(draw):
     pool_param = draw.pool(x.shape[2:])
 
     def run(arrays, gradient):
-        out, cache = fast_layers.max_pool_forward_fast(*arrays, pool_param)
-        return [out, fast_layers.max_pool_backward_fast(gradient(out), cache)]
+        out, cache = forward(*arrays, pool_param)
+        return [out, backward(gradient(out), cache)]
 
     return Case([x], run, pool_param["pool_height"] * pool_param["pool_width"], pool_param)
 
@@ -170,10 +181,12 @@ def activation(draw):
     x = draw.array(tuple(draw.of(EDGES_AND_MORE) for _ in range(draw.of((1, 2, 3)))))
     if draw.chance(10):
         x = x[:0]
+    name, options = draw.of((("relu", ()), ("relu", ()), ("leaky_relu", ({"alpha": 0.25},))))
+    forward, backward = (getattr(layers, f"{name}_{way}") for way in ("forward", "backward"))
 
     def run(arrays, gradient):
-        out, cache = layers.relu_forward(*arrays)
-        return [out, layers.relu_backward(gradient(out), cache)]
+        out, cache = forward(*arrays, *options)
+        return [out, backward(gradient(out), cache)]
 
     return Case([x], run, 0)
 
@@ -198,8 +211,20 @@ def losses(draw):
         x = x * x.dtype.type(100)  # far past what an exponential holds
     y = draw.rng.integers(classes, size=n).astype(draw.of((np.int64, np.int32, np.uint8)))
 
+    options = {}
+    if loss is layers.softmax_loss and draw.chance(2):
+        options = {
+            "label_smoothing": draw.of((0, 0.25, 1.0)),
+            "ignore_label": draw.of((None, 0, -1, 255)),
+            "class_weights": draw.of((None, draw.rng.integers(0, 4, classes).tolist())),
+        }
+        if draw.chance(3):
+            options["ignore_label"], y = None, np.abs(draw.array((n, classes)))
+        elif options["ignore_label"] == 255:
+            y[::2] = 255
+
     def run(arrays, gradient):
-        value, dx = loss(*arrays)
+        value, dx = loss(*arrays, **options)
         return [value.reshape(1), dx]
 
     return Case([x, y], run, 16 * (x.size + 1))
@@ -223,5 +248,5 @@ def update_rule(draw):
 
 OPERATIONS = (
     *((convolution,) * 3 + (conv_relu_pool,) * 3 + (pooling,) * 2),
-    *(first_layer, conv_bn_relu, columns, affine, normalisation, activation, dropout, losses, update_rule),
+    *(average, first_layer, conv_bn_relu, columns, affine, normalisation, activation, dropout, losses, update_rule),
 )

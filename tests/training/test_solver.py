@@ -369,6 +369,23 @@ def test_check_accuracy(backend, data):
         solver.check_accuracy(X, y[:5])
 
 
+def test_a_label_that_the_loss_ignores_is_not_counted(backend, data):
+    options = {"ignore_label": 255, "class_weights": [1, 2, 1, 0.5]}
+    y = data["y_train"].copy()
+    y[::3] = 255
+    solver = Solver(small_model(loss_options=options), {**data, "y_train": y}, verbose=False, seed=0, num_epochs=2)
+    solver.train()
+    assert np.isfinite([float(loss) for loss in solver.loss_history]).all()
+    predicted = backend.to_numpy(solver.model.loss(data["X_train"])).argmax(axis=1)
+    labels = backend.to_numpy(y)
+    counted = labels != 255
+    assert solver.check_accuracy(data["X_train"], y, batch_size=7) == (predicted == labels)[counted].mean()
+    assert np.isnan(solver.check_accuracy(data["X_train"][:1], y[:1]))
+    y[1] = 9  # neither a class nor ignored
+    with pytest.raises(ValueError, match=r"must hold labels in \[0, 4\); got the label 9"):
+        Solver(small_model(loss_options=options), {**data, "y_train": y}, verbose=False, batch_size=len(y)).train()
+
+
 # As in scikit-learn ---------------------------------------------------------------------------------
 
 

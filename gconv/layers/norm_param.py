@@ -1,0 +1,34 @@
+"""What the dictionaries of the normalising layers may hold: courses pass one dictionary to any of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gconv._checks import known_keys, real_number
+
+__all__ = ["norm_epsilon"]
+
+_KEYS = dict.fromkeys(("mode", "eps", "momentum", "running_mean", "running_var")).keys()
+
+
+def norm_epsilon(func: str, name: str, options: Mapping[str, Any]) -> float:
+    """Return ``options["eps"]``, 1e-5 where there is none, after the checks; ``func`` and ``name`` are named in errors.
+
+    Raises
+    ------
+    ValueError
+        If it is not above 0 and finite, or the dictionary has a key that is none of a normalising layer.
+    TypeError
+        If it is no number, or ``options`` is no dictionary.
+
+    Examples
+    --------
+    >>> norm_epsilon("demo", "ln_param", {"eps": 0.001})
+    0.001
+    """
+    known_keys(func, name, options, _KEYS)
+    eps = real_number(func, f"{name}['eps']", options.get("eps", 1e-5), 0)
+    if eps == 0:
+        raise ValueError(f"{func}: {name}['eps'] must be above 0, or a variance of 0 would divide 0 by 0; got {eps}")
+    return eps
