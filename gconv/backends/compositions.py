@@ -11,6 +11,7 @@ import numpy as np
 from gconv._typing import Array
 from gconv.backends.activations import activate, activation_code
 from gconv.backends.base import Arrays, Backend, StepControl
+from gconv.backends.sums import centred, sum_channels, sum_rows
 from gconv.backends.update_rules import UpdateRule
 from gconv.geometry import ConvGeometry, PoolGeometry
 
@@ -82,7 +83,7 @@ class Compositions(Backend):
     ) -> tuple[Array | None, Array, Array]:
         """Multiply twice, and sum over the samples."""
         dx = self.xp.matmul(dout, w.T) if input_grad else None
-        return dx, self.xp.matmul(x.T, dout), dout.sum(axis=0)
+        return dx, self.xp.matmul(x.T, dout), sum_rows(self.xp, dout)
 
     def dropout_forward(self, x: Array, keep: Array, p: float) -> tuple[Array, Array]:
         """Make the mask where ``keep`` is, and move it."""
@@ -95,13 +96,16 @@ class Compositions(Backend):
         self, x: Array, gamma: Array, beta: Array, eps: float, activation: str | None = None
     ) -> tuple[Array, Array, Array]:
         """Go over x twice: E[x^2] - E[x]^2 loses every digit where the mean is large."""
-        mean = x.mean(axis=(0, 2))
-        centred = x - mean[:, None]
-        var = (centred * centred).mean(axis=(0, 2))
-        scale = gamma / self.xp.sqrt(var + eps)
-        centred *= scale[:, None]
-        centred += beta[:, None]
-        return activate("batchnorm_train", self.xp, centred, activation), mean, var
+        xp, count = self.xp, x.shape[0] * x.shape[2]
+
+        def mean_of(values: Array) -> Array:
+            return (sum_channels(xp, values) / count)[:, None]
+
+        out, mean = centred(xp, x, mean_of(x), mean_of)
+        var = mean_of(out * out)[:, 0]
+        out *= (gamma / xp.sqrt(var + eps))[:, None]
+        out += beta[:, None]
+        return activate("batchnorm_train", xp, out, activation), mean[:, 0], var
 
     def batchnorm_test(
         self, x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps: float, activation: str | None = None
@@ -129,8 +133,8 @@ class Compositions(Backend):
             dout = self.relu_backward(dout, out)
         inv_std = 1 / self.xp.sqrt(var + eps)
         x_hat = (x - mean[:, None]) * inv_std[:, None]
-        dbeta = dout.sum(axis=(0, 2))
-        dgamma = (dout * x_hat).sum(axis=(0, 2))
+        dbeta = sum_channels(self.xp, dout)
+        dgamma = sum_channels(self.xp, dout * x_hat)
         count = x.shape[0] * x.shape[2]
         dx = dout - (dbeta[:, None] + x_hat * dgamma[:, None]) / count
         dx *= (gamma * inv_std)[:, None]
@@ -142,14 +146,17 @@ class Compositions(Backend):
         """See each group of a sample as a row."""
         n, c, p = x.shape
         rows = x.reshape(n, groups, c // groups * p)
-        mean = rows.mean(axis=2)
-        centred = rows - mean[:, :, None]
-        var = (centred * centred).mean(axis=2)
-        centred /= self.xp.sqrt(var + eps)[:, :, None]
-        out = centred.reshape(n, c, p)
+
+        def mean_of(values: Array) -> Array:
+            return values.mean(axis=2, keepdims=True)
+
+        out, mean = centred(self.xp, rows, mean_of(rows), mean_of)
+        var = mean_of(out * out)
+        out /= self.xp.sqrt(var + eps)
+        out = out.reshape(n, c, p)
         out *= gamma[:, None]
         out += beta[:, None]
-        return out, mean, var
+        return out, mean[:, :, 0], var[:, :, 0]
 
     def groupnorm_backward(
         self, dout: Array, x: Array, gamma: Array, mean: Array, var: Array, groups: int, eps: float
@@ -159,8 +166,8 @@ class Compositions(Backend):
         size = c // groups * p
         inv_std = 1 / self.xp.sqrt(var + eps)[:, :, None]
         x_hat = (x.reshape(n, groups, size) - mean[:, :, None]) * inv_std
-        dbeta = dout.sum(axis=(0, 2))
-        dgamma = (dout * x_hat.reshape(n, c, p)).sum(axis=(0, 2))
+        dbeta = sum_channels(self.xp, dout)
+        dgamma = sum_channels(self.xp, dout * x_hat.reshape(n, c, p))
         dhat = (dout * gamma[:, None]).reshape(n, groups, size)
         projection = (dhat * x_hat).mean(axis=2)[:, :, None]
         dx = inv_std * (dhat - dhat.mean(axis=2)[:, :, None] - x_hat * projection)

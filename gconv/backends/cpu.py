@@ -15,6 +15,7 @@ from gconv.backends.activations import activation_code
 from gconv.backends.base import Arrays, StepControl, argmax_dtype
 from gconv.backends.compositions import Compositions, current_scalars, each_parameter
 from gconv.backends.numpy_arrays import NumpyArrays
+from gconv.backends.sums import sum_rows
 from gconv.backends.threads import get_num_threads, one_thread_after_fork, short_waits
 from gconv.backends.update_rules import UpdateRule
 from gconv.geometry import ConvGeometry, PoolGeometry, check_planar
@@ -222,7 +223,7 @@ class CpuBackend(NumpyArrays, Compositions):
     ) -> tuple[Array | None, Array, Array]:
         """Multiply without copies of what is transposed."""
         dx = _product(dout, False, w, True) if input_grad else None
-        return dx, _product(x, True, dout, False), dout.sum(axis=0)
+        return dx, _product(x, True, dout, False), sum_rows(np, dout)
 
     # Normalisation and losses -----------------------------------------------------------------------
 

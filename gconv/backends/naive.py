@@ -172,9 +172,7 @@ class NaiveBackend(Compositions):
         activation_code("batchnorm_train", activation)
         mean, var = np.zeros_like(gamma), np.zeros_like(gamma)
         for k in range(x.shape[1]):
-            values = x[:, k].ravel()
-            mean[k] = sum(values) / len(values)
-            var[k] = sum((value - mean[k]) ** 2 for value in values) / len(values)
+            mean[k], var[k] = _moments(x[:, k], x.dtype)
         return self.batchnorm_test(x, gamma, beta, mean, var, eps, activation), mean, var
 
     def batchnorm_test(
@@ -204,7 +202,7 @@ class NaiveBackend(Compositions):
         for k in range(x.shape[1]):
             std = math.sqrt(var[k] + eps)
             x_hat, upstream = (x[:, k].ravel() - mean[k]) / std, dout[:, k].ravel()
-            dgamma[k], dbeta[k] = sum(upstream * x_hat), sum(upstream)
+            dgamma[k], dbeta[k] = sum((upstream * x_hat).tolist()), sum(upstream.tolist())
             dx[:, k] = _normalised_gradient(upstream * gamma[k], x_hat, std).reshape(dx[:, k].shape)
         return dx, dgamma, dbeta
 
@@ -218,9 +216,7 @@ class NaiveBackend(Compositions):
         out = np.zeros(x.shape, x.dtype)
         for i in range(n):
             for g in range(groups):
-                values = x[i, g * size : (g + 1) * size].ravel()
-                mean[i, g] = sum(values) / len(values)
-                var[i, g] = sum((value - mean[i, g]) ** 2 for value in values) / len(values)
+                mean[i, g], var[i, g] = _moments(x[i, g * size : (g + 1) * size], x.dtype)
             for k in range(c):
                 g = k // size
                 out[i, k] = gamma[k] * (x[i, k] - mean[i, g]) / math.sqrt(var[i, g] + eps) + beta[k]
@@ -310,3 +306,12 @@ def _normalised_gradient(upstream: Array, x_hat: Array, std: float) -> Array:
     m = len(x_hat)
     jacobian = (np.eye(m) - 1 / m - np.outer(x_hat, x_hat) / m) / std
     return upstream @ jacobian
+
+
+def _moments(values: Array, dtype: Any) -> tuple[float, float]:
+    """Return mean, in the dtype's precision, and variance about it; added up in float64."""
+    given = values.ravel().tolist()
+    mean = sum(given) / len(given)
+    # Once more, for what the first mean was rounded by.
+    mean = float(dtype.type(mean + sum(value - mean for value in given) / len(given)))
+    return mean, sum((value - mean) * (value - mean) for value in given) / len(given)

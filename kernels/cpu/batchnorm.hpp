@@ -60,21 +60,30 @@ void batchnorm_train(const ChannelShape& s, const T* x, const T* gamma, const T*
                      T* mean, T* var, int threads) {
     for_each_task(threads, s.channels, [&](ptrdiff_t c, int) {
         const T* from = x + c * s.pixels;
-        double total;
+        double totals[2];
         sum_channel<T, 1>(
             s, [=](ptrdiff_t i, Vector<T>* sums) { sums[0] += load(from + i); },
-            [=](ptrdiff_t i, T* sums) { sums[0] += from[i]; }, &total);
+            [=](ptrdiff_t i, T* sums) { sums[0] += from[i]; }, totals);
         const double count = static_cast<double>(s.count());
-        const T centre = static_cast<T>(total / count);
-        sum_channel<T, 1>(
+        const T first = static_cast<T>(totals[0] / count);
+        sum_channel<T, 2>(
             s,
             [=](ptrdiff_t i, Vector<T>* sums) {
-                const Vector<T> d = load(from + i) - centre;
-                sums[0] += d * d;
+                const Vector<T> d = load(from + i) - first;
+                sums[0] += d;
+                sums[1] += d * d;
             },
-            [=](ptrdiff_t i, T* sums) { sums[0] += (from[i] - centre) * (from[i] - centre); }, &total);
+            [=](ptrdiff_t i, T* sums) {
+                const T d = from[i] - first;
+                sums[0] += d;
+                sums[1] += d * d;
+            },
+            totals);
+        // What the first mean was rounded by: a constant channel is then 0, however large the constant is.
+        const double off = totals[0] / count, spread = totals[1] / count - off * off;
+        const T centre = static_cast<T>(static_cast<double>(first) + off);
         mean[c] = centre;
-        var[c] = static_cast<T>(total / count);
+        var[c] = static_cast<T>(spread < 0 ? 0 : spread);
         const T scale = static_cast<T>(static_cast<double>(gamma[c]) / std::sqrt(static_cast<double>(var[c]) + eps));
         normalize_channel(s, from, centre, scale, beta[c], relu, out + c * s.pixels);
     });
