@@ -41,6 +41,7 @@ int emu_run(void (*thread_main)(void*), void* argument);
 
 #define __CUDA_ARCH__ 900
 #define __global__
+#define __noinline__
 #define __device__
 #define __constant__
 #define __grid_constant__

@@ -150,3 +150,22 @@ def test_a_captured_run_has_the_bits_of_an_eager_one(gpu, put, rng):
     gpu.synchronize()
     for ours, theirs in zip(captured, eager, strict=True):
         assert gpu.to_numpy(ours).tobytes() == theirs.tobytes()
+
+
+@pytest.mark.parametrize("tile", TILES)
+def test_filters_that_are_not_finite_reach_the_pixels_of_their_windows(gpu, put, force, rng, tile):
+    for stride, pad in ((1, 1), ((2, 3), (2, 0)), (1, 0)):
+        x, w = rng.standard_normal((2, 3, 7, 8)), rng.standard_normal((4, 3, 3, 2))
+        w[1, 0, 2, 1], w[3, 2, 0, 0] = np.inf, np.nan
+        geometry = conv(x, w, stride, pad)
+        dout = rng.standard_normal(geometry.out)
+        dout[0, 1, 0, 0] = 0  # which an infinite weight makes NaN
+        force(tile, 1)
+        dx = gpu.to_numpy(gpu.conv_backward(*put(dout, x, w), geometry)[0])
+        with np.errstate(invalid="ignore"):
+            expected = loops.conv_backward(dout, x, w, geometry)[0]
+        finite = np.isfinite(expected)
+        assert 0 < finite.sum() < finite.size
+        np.testing.assert_array_equal(np.isfinite(dx), finite)
+        np.testing.assert_array_equal(dx[~finite], expected[~finite])
+        assert_close(dx[finite], expected[finite], 24)
