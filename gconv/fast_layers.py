@@ -15,6 +15,7 @@ from gconv._memory import names_memory_errors
 from gconv._typing import Array
 from gconv.backends import Backend
 from gconv.backends.base import argmax_dtype
+from gconv.backends.far_windows import near_windows
 from gconv.geometry import ConvGeometry, PoolGeometry, conv_param_geometry, pool_param_geometry
 
 __all__ = [
@@ -348,7 +349,13 @@ def _conv_backward_arguments(
 
 
 def _windows(backend: Backend, x: Array, geometry: ConvGeometry) -> Array:
-    """Return the view (N, C, H', W', HH, WW) of the padded images."""
+    """Return the view (N, C, H', W', HH, WW) of the padded images, or as much copied."""
+    near = near_windows(geometry)
+    if near is not None:
+        out = backend.xp.zeros((*geometry.x[:2], *geometry.out[2:], *geometry.w[2:]), x.dtype)
+        some = _windows(backend, near.of(backend.xp, x), near.geometry)
+        out[(slice(None), slice(None), *near.places)] = some[:, :, : near.geometry.out[2], : near.geometry.out[3]]
+        return out
     (pad_y, pad_x), (stride_y, stride_x) = geometry.pad, geometry.stride
     padded = backend.xp.pad(x, ((0, 0), (0, 0), (pad_y, pad_y), (pad_x, pad_x)))
     view = backend.xp.lib.stride_tricks.sliding_window_view(padded, geometry.w[2:], axis=(2, 3))

@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 
 from gconv._typing import Array
+from gconv.backends import far_windows
 from gconv.backends.activations import activation_code
 from gconv.backends.base import Arrays, StepControl, argmax_dtype
 from gconv.backends.compositions import Compositions, current_scalars, each_parameter
+from gconv.backends.far_windows import near_windows
 from gconv.backends.numpy_arrays import NumpyArrays
 from gconv.backends.sums import sum_rows
 from gconv.backends.threads import get_num_threads, one_thread_after_fork, short_waits
@@ -105,6 +107,9 @@ class CpuBackend(NumpyArrays, Compositions):
     ) -> Array:
         """Multiply implicitly, or by Winograd's transform."""
         check_planar("conv_forward", geometry)
+        near = near_windows(geometry)
+        if near is not None:
+            return far_windows.conv_forward(self, near, x, w, b, geometry, activation)
         code, out = activation_code("conv_forward", activation), _empty(geometry.out, x.dtype)
         threads = _threads(out.size * math.prod(geometry.w[1:]) / 16)
         kernels.conv_forward(_ready(x), _ready(w), _ready_bias(b), out, geometry, code, threads)
@@ -115,6 +120,9 @@ class CpuBackend(NumpyArrays, Compositions):
     ) -> tuple[Array | None, Array, Array]:
         """Correlate the gradient with the filters turned around, and with the images."""
         check_planar("conv_backward", geometry)
+        near = near_windows(geometry)
+        if near is not None:
+            return far_windows.conv_backward(self, near, dout, x, w, geometry, input_grad)
         dout, x, w = _ready(dout), _ready(x), _ready(w)
         dw, db = _empty(w.shape, x.dtype), _empty(w.shape[:1], x.dtype)
         threads = _threads(dout.size * math.prod(geometry.w[1:]) / 16)
@@ -159,6 +167,8 @@ class CpuBackend(NumpyArrays, Compositions):
     ) -> tuple[Array, Array]:
         """Pool a few rows at a time, so that the activation never leaves the cache."""
         check_planar("conv_relu_pool_forward", conv)
+        if near_windows(conv) is not None:
+            return super().conv_relu_pool_forward(x, w, b, conv, pool)
         out, argmax = _empty(pool.out, x.dtype), _empty(pool.out, argmax_dtype(pool.window))
         threads = _threads(math.prod(conv.out) * math.prod(conv.w[1:]) / 16)
         kernels.conv_relu_pool_forward(_ready(x), _ready(w), _ready_bias(b), out, argmax, conv, pool, threads)
@@ -177,6 +187,8 @@ class CpuBackend(NumpyArrays, Compositions):
     ) -> tuple[Array | None, Array, Array]:
         """Add up the windows of the pixels that have a gradient; unpool for dx, a few images at a time."""
         check_planar("conv_relu_pool_backward", conv)
+        if near_windows(conv) is not None:
+            return super().conv_relu_pool_backward(dout, out, argmax, x, w, conv, pool, input_grad)
         dout, out, argmax, x = _ready(dout), _ready(out), _ready(argmax), _ready(x)
         dw, db = _empty(w.shape, x.dtype), _empty(w.shape[:1], x.dtype)
         taps = math.prod(conv.w[1:])

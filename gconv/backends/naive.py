@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 
 from gconv._typing import Array, Sizes
+from gconv.backends import far_windows
 from gconv.backends.activations import activate, activation_code
 from gconv.backends.base import argmax_dtype
 from gconv.backends.compositions import Compositions
+from gconv.backends.far_windows import near_windows
 from gconv.geometry import ConvGeometry, PoolGeometry
 
 __all__ = ["NaiveBackend"]
@@ -79,7 +81,14 @@ class NaiveBackend(Compositions):
 
     def im2col(self, x: Array, geometry: ConvGeometry) -> Array:
         """Copy window by window."""
-        g, padded = geometry, _padded(x, geometry.pad)
+        g, near = geometry, near_windows(geometry)
+        if near is not None:
+            cols = np.zeros((g.x[1] * math.prod(g.w[2:]), g.x[0], *g.out[2:]), x.dtype)
+            if 0 not in near.geometry.out:
+                some = self.im2col(near.of(np, x), near.geometry)
+                cols[(slice(None), slice(None), *near.places)] = some.reshape(len(cols), g.x[0], *near.geometry.out[2:])
+            return cols.reshape(len(cols), -1)
+        padded = _padded(x, g.pad)
         columns = [(i, place) for i in range(g.x[0]) for place in _places(g)]
         cols = np.zeros((g.x[1] * math.prod(g.w[2:]), len(columns)), x.dtype)
         for column, (i, place) in enumerate(columns):
@@ -88,7 +97,12 @@ class NaiveBackend(Compositions):
 
     def col2im(self, cols: Array, geometry: ConvGeometry) -> Array:
         """Add each column to the window it belongs to."""
-        g = geometry
+        g, near = geometry, near_windows(geometry)
+        if near is not None and 0 in near.geometry.out:
+            return np.zeros(g.x, cols.dtype)
+        if near is not None:
+            some = cols.reshape(len(cols), g.x[0], *g.out[2:])[(..., *near.places)].reshape(len(cols), -1)
+            return near.back(np, self.col2im(some, near.geometry), g.x)
         padded = _padded(np.zeros(g.x, cols.dtype), g.pad)
         column = 0
         for i in range(g.x[0]):
@@ -102,7 +116,10 @@ class NaiveBackend(Compositions):
         self, x: Array, w: Array, b: Array | None, geometry: ConvGeometry, activation: str | None = None
     ) -> Array:
         """Multiply each window with each filter and add up."""
-        g, padded = geometry, _padded(x, geometry.pad)
+        g, near = geometry, near_windows(geometry)
+        if near is not None:
+            return far_windows.conv_forward(self, near, x, w, b, g, activation)
+        padded = _padded(x, g.pad)
         out = np.zeros(g.out, x.dtype)
         for i in range(g.x[0]):
             for f in range(g.w[0]):
@@ -115,7 +132,10 @@ class NaiveBackend(Compositions):
         self, dout: Array, x: Array, w: Array, geometry: ConvGeometry, input_grad: bool = True
     ) -> tuple[Array | None, Array, Array]:
         """Send each output gradient to its window, its filter and its bias."""
-        g, padded = geometry, _padded(x, geometry.pad)
+        g, near = geometry, near_windows(geometry)
+        if near is not None:
+            return far_windows.conv_backward(self, near, dout, x, w, g, input_grad)
+        padded = _padded(x, g.pad)
         dpadded, dw, db = np.zeros_like(padded), np.zeros_like(w, order="C"), np.zeros(g.w[0], w.dtype)
         for i in range(g.x[0]):
             for f in range(g.w[0]):
