@@ -342,3 +342,20 @@ def test_a_rule_without_kernels_runs_by_its_definition(backend, rng, monkeypatch
     expected = everything(backend, outs, states)
     for a, b in zip(everything(backend, other_outs, other_states), expected, strict=True):
         assert_close(a, b, 4)
+
+
+def test_arrays_of_the_other_byte_order(backend, rng):
+    """As weights, gradients, states and ``out``."""
+    if backend.name == "gpu":
+        pytest.skip("CuPy has none")
+    for rule in UPDATE_RULES:
+        w, dw = rng.standard_normal((4, 3)), rng.standard_normal((4, 3))
+        config = {key: rng.uniform(0.5, 1, (4, 3)) for key in UPDATE_RULES[rule].states}
+        swapped = {key: value.astype(">f8") for key, value in config.items()}
+        expected, after = getattr(optim, rule)(w, dw, dict(config))
+        out = np.zeros((4, 3), ">f8")
+        written, found = getattr(optim, rule)(w.astype(">f8"), dw.astype(">f8"), swapped, out=out)
+        assert written is out
+        np.testing.assert_array_equal(out, expected)
+        for key in config:
+            np.testing.assert_array_equal(found[key], after[key])

@@ -10,11 +10,19 @@ from contextlib import contextmanager
 __all__ = ["get_num_threads", "one_thread_after_fork", "set_num_threads", "short_waits"]
 
 
+# For each core of the machine. More threads only wait for each other, and at some number there is no memory for them.
+MOST_PER_CORE = 16
+
+
+def _most_threads() -> int:
+    return MOST_PER_CORE * (os.cpu_count() or 1)
+
+
 def _default_num_threads() -> int:
     # OMP_NUM_THREADS may be a list, one entry a nesting level; ours is the first level.
     text = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     if text.isdigit() and int(text) > 0:
-        return int(text)
+        return min(int(text), _most_threads())
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -36,12 +44,12 @@ def set_num_threads(num_threads: int) -> None:
     Parameters
     ----------
     num_threads : int
-        At least 1.
+        At least 1, and at most 16 for each core of the machine.
 
     Raises
     ------
     TypeError, ValueError
-        If ``num_threads`` is not an integer, or below 1.
+        If ``num_threads`` is not an integer, or out of range.
 
     Warns
     -----
@@ -51,8 +59,10 @@ def set_num_threads(num_threads: int) -> None:
     global _num_threads
     if isinstance(num_threads, bool) or not hasattr(num_threads, "__index__"):
         raise TypeError(f"set_num_threads: num_threads must be an integer; got {num_threads!r}")
-    if num_threads < 1:
-        raise ValueError(f"set_num_threads: num_threads must be at least 1; got {num_threads}")
+    if not 1 <= num_threads <= _most_threads():
+        raise ValueError(
+            f"set_num_threads: num_threads must be in [1, {_most_threads()}], 16 for each core; got {num_threads}"
+        )
     if _teamless and num_threads > 1:
         warnings.warn(
             "set_num_threads: gconv's kernels stay on one thread, the process was forked from one whose kernels had "

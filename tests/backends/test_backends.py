@@ -129,7 +129,14 @@ def test_threads():
     try:
         gconv.set_num_threads(3)
         assert gconv.get_num_threads() == 3
-        for bad, error in ((0, ValueError), (-1, ValueError), (1.5, TypeError), ("2", TypeError), (True, TypeError)):
+        for bad, error in (
+            (0, ValueError),
+            (-1, ValueError),
+            (100_000, ValueError),
+            (1.5, TypeError),
+            ("2", TypeError),
+            (True, TypeError),
+        ):
             with pytest.raises(error, match="set_num_threads: num_threads must be"):
                 gconv.set_num_threads(bad)
         assert gconv.get_num_threads() == 3
