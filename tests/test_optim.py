@@ -356,6 +356,6 @@ def test_arrays_of_the_other_byte_order(backend, rng):
         out = np.zeros((4, 3), ">f8")
         written, found = getattr(optim, rule)(w.astype(">f8"), dw.astype(">f8"), swapped, out=out)
         assert written is out
-        np.testing.assert_array_equal(out, expected)
+        np.testing.assert_allclose(out, expected, rtol=1e-14)
         for key in config:
-            np.testing.assert_array_equal(found[key], after[key])
+            np.testing.assert_allclose(found[key], after[key], rtol=1e-14)
