@@ -182,18 +182,20 @@ struct UpstreamOfClass {
 };
 
 // A pixel's gradient from the outputs whose windows hold it, and no others. In the product above a weight that is not
-// finite meets zeros around dout too, and makes NaN of them. Apart, so that it takes no register of the product.
-__device__ __noinline__ real gradient_of_pixel(const real* dout, const real* w, const PixelClass& p, index_t image,
-                                               index_t c, index_t i, index_t j) {
+// finite meets zeros around dout too, and makes NaN of them. A call, so that it takes few registers of the product.
+__device__ __noinline__ real gradient_of_pixel(const real* dout, const real* w, const ConvGeometry& g, index_t filters,
+                                               index_t place) {
+    index_t column, row, c;
+    const index_t image = divide(divide(divide(place, g.w, column), g.h, row), g.c, c);
     real total = real(0);
-    for (index_t f = 0; f < p.filters; ++f)
-        for (index_t a = 0; a < p.taps_y; ++a)
-            for (index_t b = 0; b < p.taps_x; ++b) {
-                const index_t y = p.first_y + i - a, x = p.first_x + j - b;
-                if (y < 0 || y >= p.g.out_h || x < 0 || x >= p.g.out_w) continue;
-                const index_t hh = p.class_y + a * p.g.stride_y, ww = p.class_x + b * p.g.stride_x;
-                total += w[((f * p.g.c + c) * p.g.hh + hh) * p.g.ww + ww] *
-                         dout[((image * p.filters + f) * p.g.out_h + y) * p.g.out_w + x];
+    for (index_t f = 0; f < filters; ++f)
+        for (index_t hh = (row + g.pad_y) % g.stride_y; hh < g.hh; hh += g.stride_y)
+            for (index_t ww = (column + g.pad_x) % g.stride_x; ww < g.ww; ww += g.stride_x) {
+                if (row + g.pad_y < hh || column + g.pad_x < ww) continue;
+                const index_t y = (row + g.pad_y - hh) / g.stride_y, x = (column + g.pad_x - ww) / g.stride_x;
+                if (y >= g.out_h || x >= g.out_w) continue;
+                total += w[((f * g.c + c) * g.hh + hh) * g.ww + ww] *
+                         dout[((image * filters + f) * g.out_h + y) * g.out_w + x];
             }
     return total;
 }
@@ -201,6 +203,7 @@ __device__ __noinline__ real gradient_of_pixel(const real* dout, const real* w, 
 struct InputGradient {
     real* dx;  // (N, C, H, W)
     const real *dout, *filters;
+    const ConvGeometry* geometry;
     PixelClass pixels;
     __device__ void put4(index_t c, index_t q, const real (&four)[4]) const {
         for (int k = 0; k < 4; ++k) {
@@ -209,21 +212,23 @@ struct InputGradient {
             const index_t image = divide(divide(q + k, pixels.columns, j), pixels.rows, i);
             const index_t row = pixels.first_row + i * pixels.g.stride_y;
             const index_t column = pixels.first_column + j * pixels.g.stride_x;
-            const real value = four[k] == four[k] ? four[k] : gradient_of_pixel(dout, filters, pixels, image, c, i, j);
-            dx[((image * pixels.g.c + c) * pixels.g.h + row) * pixels.g.w + column] = value;
+            const index_t place = ((image * pixels.g.c + c) * pixels.g.h + row) * pixels.g.w + column;
+            dx[place] =
+                four[k] == four[k] ? four[k] : gradient_of_pixel(dout, filters, *geometry, pixels.filters, place);
         }
     }
 };
 
 // blockIdx: x tiles of channels by pixels of the class, of which the largest has `columns`; y classes.
-#define CONV_INPUT_GRADIENT(name, T)                                                                         \
-    extern "C" __global__ void __launch_bounds__(THREADS) KERNEL(name)(                                      \
-        const real* dout, const real* filters, real* dx, index_t f, index_t columns, const ConvGeometry g) { \
-        for (index_t i = (index_t)blockIdx.y; i < g.stride_y * g.stride_x; i += (index_t)gridDim.y) {        \
-            const PixelClass pixels(g, f, i);                                                                \
-            gemm<T>(FiltersOfClass(filters, pixels), UpstreamOfClass{dout, pixels},                          \
-                    InputGradient{dx, dout, filters, pixels}, columns, 0, pixels.depth());                   \
-        }                                                                                                    \
+#define CONV_INPUT_GRADIENT(name, T)                                                                  \
+    extern "C" __global__ void __launch_bounds__(THREADS)                                             \
+        KERNEL(name)(const real* dout, const real* filters, real* dx, index_t f, index_t columns,     \
+                     const __grid_constant__ ConvGeometry g) {                                        \
+        for (index_t i = (index_t)blockIdx.y; i < g.stride_y * g.stride_x; i += (index_t)gridDim.y) { \
+            const PixelClass pixels(g, f, i);                                                         \
+            gemm<T>(FiltersOfClass(filters, pixels), UpstreamOfClass{dout, pixels},                   \
+                    InputGradient{dx, dout, filters, &g, pixels}, columns, 0, pixels.depth());        \
+        }                                                                                             \
     }
 CONV_INPUT_GRADIENT(conv_input_gradient_strip, StripTile)
 CONV_INPUT_GRADIENT(conv_input_gradient_square, SquareTile)
