@@ -16,6 +16,7 @@ from gconv._typing import Array
 from gconv.backends import Backend
 from gconv.backends.base import argmax_dtype
 from gconv.backends.far_windows import near_windows
+from gconv.backends.sums import sum_channels, sum_last
 from gconv.geometry import ConvGeometry, PoolGeometry, conv_param_geometry, pool_param_geometry
 
 __all__ = [
@@ -138,7 +139,7 @@ def conv_backward_im2col(dout: Array, cache: ConvCache) -> tuple[Array, Array, A
     rows = dout.swapaxes(0, 1).reshape(f, cols.shape[1])  # (F, N*H'*W')
     dcols = w.reshape(f, cols.shape[0]).T @ rows
     dx = backend.col2im(dcols, geometry)
-    return dx, (rows @ cols.T).reshape(geometry.w), None if cache[2] is None else rows.sum(axis=1)
+    return dx, (rows @ cols.T).reshape(geometry.w), None if cache[2] is None else sum_last(backend.xp, rows)
 
 
 @names_memory_errors
@@ -161,7 +162,7 @@ def conv_backward_strides(dout: Array, cache: ConvCache) -> tuple[Array, Array, 
     dw = xp.tensordot(dout, windows, axes=((0, 2, 3), (0, 2, 3)))  # (F, C, HH, WW)
     dcols = xp.tensordot(w, dout, axes=((0,), (1,)))  # (C, HH, WW, N, H', W')
     dx = backend.col2im(dcols.reshape(math.prod(geometry.w[1:]), n * out_h * out_w), geometry)
-    return dx, dw, None if cache[2] is None else dout.sum(axis=(0, 2, 3))
+    return dx, dw, None if cache[2] is None else sum_channels(xp, dout.reshape(n, geometry.out[1], out_h * out_w))
 
 
 @names_memory_errors

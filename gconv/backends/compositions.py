@@ -11,7 +11,7 @@ import numpy as np
 from gconv._typing import Array
 from gconv.backends.activations import activate, activation_code
 from gconv.backends.base import Arrays, Backend, StepControl
-from gconv.backends.sums import centred, sum_channels, sum_rows
+from gconv.backends.sums import centred, sum_channels, sum_last, sum_rows
 from gconv.backends.update_rules import UpdateRule
 from gconv.geometry import ConvGeometry, PoolGeometry
 
@@ -148,7 +148,7 @@ class Compositions(Backend):
         rows = x.reshape(n, groups, c // groups * p)
 
         def mean_of(values: Array) -> Array:
-            return values.mean(axis=2, keepdims=True)
+            return sum_last(self.xp, values)[:, :, None] / values.shape[2]
 
         out, mean = centred(self.xp, rows, mean_of(rows), mean_of)
         var = mean_of(out * out)
@@ -169,8 +169,8 @@ class Compositions(Backend):
         dbeta = sum_channels(self.xp, dout)
         dgamma = sum_channels(self.xp, dout * x_hat.reshape(n, c, p))
         dhat = (dout * gamma[:, None]).reshape(n, groups, size)
-        projection = (dhat * x_hat).mean(axis=2)[:, :, None]
-        dx = inv_std * (dhat - dhat.mean(axis=2)[:, :, None] - x_hat * projection)
+        projection, mean_dhat = (sum_last(self.xp, a)[:, :, None] / size for a in (dhat * x_hat, dhat))
+        dx = inv_std * (dhat - mean_dhat - x_hat * projection)
         return dx.reshape(n, c, p), dgamma, dbeta
 
     # Losses: what becomes infinite, NaN or 0 on the way is a result, whatever np.seterr says -----------

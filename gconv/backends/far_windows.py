@@ -97,8 +97,13 @@ def conv_backward(
     """Return the gradients: a window of zeros adds to that of the bias alone."""
     xp = backend.xp
     db = sum_channels(xp, dout.reshape(*g.out[:2], -1))
+    outside = dout.copy()
+    outside[(..., *near.places)] = 0
+    with np.errstate(invalid="ignore"):
+        # 0, or NaN where a gradient that is not finite meets zeros
+        zeros = sum_channels(xp, (outside * 0).reshape(*g.out[:2], -1)).reshape(-1, *(1,) * (len(w.shape) - 1))
     if 0 in near.geometry.out:
-        return xp.zeros(g.x, x.dtype) if input_grad else None, xp.zeros(w.shape, w.dtype), db
+        return xp.zeros(g.x, x.dtype) if input_grad else None, xp.zeros(w.shape, w.dtype) + zeros, db
     upstream = xp.ascontiguousarray(dout[(..., *near.places)])
     dx, dw, _ = backend.conv_backward(upstream, near.of(xp, x), w, near.geometry, input_grad)
-    return dx if dx is None else near.back(xp, dx, g.x), dw, db
+    return dx if dx is None else near.back(xp, dx, g.x), dw + zeros, db

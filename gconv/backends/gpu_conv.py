@@ -7,10 +7,12 @@ import math
 import cupy
 
 from gconv._typing import Array
+from gconv.backends import far_windows
 from gconv.backends.activations import activation_code
 from gconv.backends.base import argmax_dtype
 from gconv.backends.compositions import Compositions
 from gconv.backends.cuda_module import Argument, launch
+from gconv.backends.far_windows import near_windows
 from gconv.backends.gpu_geometry import conv_numbers, pool_numbers
 from gconv.backends.gpu_plan import Plan, blocks_for, plan_product
 from gconv.geometry import ConvGeometry, PoolGeometry, check_planar
@@ -53,6 +55,9 @@ class GpuConvolution(Compositions):
     ) -> Array:
         """Multiply implicitly: the loads compute where the values of the columns lie."""
         check_planar("conv_forward", geometry)
+        near = near_windows(geometry)
+        if near is not None:
+            return far_windows.conv_forward(self, near, x, w, b, geometry, activation)
         code, out = activation_code("conv_forward", activation), cupy.empty(geometry.out, x.dtype)
         if out.size:
             f, taps = geometry.w[0], math.prod(geometry.w[1:])
@@ -66,6 +71,9 @@ class GpuConvolution(Compositions):
     ) -> tuple[Array | None, Array, Array]:
         """Sum the filters' gradient over splits of the pixels, in a fixed order; gather the input's."""
         check_planar("conv_backward", geometry)
+        near = near_windows(geometry)
+        if near is not None:
+            return far_windows.conv_backward(self, near, dout, x, w, geometry, input_grad)
         dout, x, w = ready(dout), ready(x), ready(w)
         f, taps, numbers = geometry.w[0], math.prod(geometry.w[1:]), conv_numbers(geometry)
         dw, db = cupy.empty(w.shape, w.dtype), cupy.empty(f, w.dtype)

@@ -6,7 +6,7 @@ from typing import Any
 
 from gconv._typing import Array
 
-__all__ = ["centred", "sum_channels", "sum_rows"]
+__all__ = ["centred", "sum_channels", "sum_last", "sum_rows"]
 
 # Sums of so many rows are what they are by themselves; those of more are sums of sums.
 GROUP = 256
@@ -21,9 +21,15 @@ def sum_rows(xp: Any, x: Array) -> Array:
     return x.sum(axis=0)
 
 
+def sum_last(xp: Any, x: Array) -> Array:
+    """Return the sums over the last axis."""
+    # NumPy adds neighbours in pairs of pairs, and what lies apart one after the other.
+    return x.sum(axis=-1) if x.strides[-1] == x.itemsize else sum_rows(xp, xp.moveaxis(x, -1, 0))
+
+
 def sum_channels(xp: Any, x: Array) -> Array:
     """Return the sums (C,) of x (N, C, P)."""
-    return sum_rows(xp, x.sum(axis=2))
+    return sum_rows(xp, sum_last(xp, x))
 
 
 def centred(xp: Any, x: Array, mean: Array, mean_of: Any) -> tuple[Array, Array]:

@@ -8,6 +8,7 @@ from gconv._arguments import prepare
 from gconv._checks import check_ndim, check_shape, one_of, param, real_number
 from gconv._memory import names_memory_errors
 from gconv._typing import Array
+from gconv.backends.sums import sum_channels, sum_rows
 from gconv.layers.norm_param import norm_epsilon
 
 __all__ = [
@@ -114,15 +115,15 @@ def batchnorm_backward(dout: Array, cache: BatchnormCache) -> tuple[Array, Array
     centred = x - mean  # (N, D)
     std = xp.sqrt(var + cache.eps)  # (D,)
     x_hat = centred / std
-    dbeta, dgamma = dout.sum(axis=0), (dout * x_hat).sum(axis=0)
+    dbeta, dgamma = sum_rows(xp, dout), sum_rows(xp, dout * x_hat)
     dx_hat = dout * gamma
     if cache.mode == "test":
         return dx_hat / std, dgamma, dbeta
     dcentred = dx_hat / std  # the branch past the variance
-    dstd = -(dx_hat * centred).sum(axis=0) / (std * std)
+    dstd = -sum_rows(xp, dx_hat * centred) / (std * std)
     dvar = dstd / (2 * std)
     dcentred += dvar * 2 * centred / n
-    dmean = -dcentred.sum(axis=0)
+    dmean = -sum_rows(xp, dcentred)
     return dcentred + dmean / n, dgamma, dbeta
 
 
@@ -216,8 +217,9 @@ def _backward(func: str, dout: Array, cache: BatchnormCache) -> tuple[Array, Arr
         out = cache.out if cache.out is None else cache.out.reshape(x.shape)
         dx, dgamma, dbeta = backend.batchnorm_backward(dout, x, gamma, mean, var, cache.eps, cache.activation, out)
     else:  # mean and variance are constants
-        inv_std = 1 / backend.xp.sqrt(var + cache.eps)
+        xp = backend.xp
+        inv_std = 1 / xp.sqrt(var + cache.eps)
         dx = dout * (gamma * inv_std)[:, None]
-        dgamma = (dout * (x - mean[:, None])).sum(axis=(0, 2)) * inv_std
-        dbeta = dout.sum(axis=(0, 2))
+        dgamma = sum_channels(xp, dout * (x - mean[:, None])) * inv_std
+        dbeta = sum_channels(xp, dout)
     return dx.reshape(shape), dgamma, dbeta

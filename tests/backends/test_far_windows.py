@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from gconv import fast_layers, layers
+from gconv.backends.numpy_only import NumpyBackend
+from gconv.geometry import conv_geometry
 from gconv.layer_utils import conv_relu_pool_backward, conv_relu_pool_forward
 
 WAYS = {
@@ -15,7 +17,7 @@ WAYS = {
     "naive": (layers.conv_forward_naive, layers.conv_backward_naive),
 }
 SIZES = [
-    (20000, 20000), ((100, 7), (99, 30)), ((70, 1), (80, 0)), (65, 0), ((300, 2), (100, 1)), (90, 91), (1000, 998),
+    (20000, 20000), (65536, 65536), ((100, 7), (99, 30)), ((70, 1), (80, 0)), (65, 0), ((300, 2), (100, 1)), (90, 91), (1000, 998),
 ]  # fmt: skip
 
 
@@ -40,11 +42,17 @@ def by_coordinates(x, w, b, dout, stride, pad):
     return out, dout, (dx, dw, dout.sum(axis=(0, 2, 3)))
 
 
+@pytest.mark.filterwarnings("ignore:gconv runs on NumPy alone:RuntimeWarning")
 @pytest.mark.parametrize(("stride", "pad"), SIZES)
 def test_far_windows(backend, rng, stride, pad):
     x, w, b = rng.standard_normal((2, 2, 4, 5)), rng.standard_normal((3, 2, 3, 2)), rng.standard_normal(3)
     out, dout, gradients = by_coordinates(x, w, b, rng.standard_normal, stride, pad)
     param = {"stride": stride, "pad": pad}
+    if backend.name == "cpu":
+        alone, geometry = NumpyBackend(), conv_geometry("test", x.shape, w.shape, stride, pad)
+        np.testing.assert_allclose(alone.conv_forward(x, w, b, geometry), out, rtol=1e-12, atol=1e-12)
+        for got, expected in zip(alone.conv_backward(dout, x, w, geometry), gradients, strict=True):
+            np.testing.assert_allclose(got, expected, rtol=1e-12, atol=1e-12)
     for way, (forward, backward) in WAYS.items():
         if way == "naive" and backend.name == "gpu":
             continue
@@ -70,9 +78,21 @@ def test_a_weight_that_is_not_finite_meets_the_zeros_too(backend):
     assert np.isnan(backend.to_numpy(out)).tolist() == [[[[True] * 3, [True, False, True], [True] * 3]]]
 
 
+def test_a_gradient_that_is_not_finite_meets_the_zeros_too(backend):
+    x = backend.asarray(np.ones((1, 1, 1, 1)))
+    dout = np.ones((1, 1, 3, 3))
+    dout[0, 0, 0, 0] = np.inf
+    with np.errstate(invalid="ignore"):
+        _, dw, db = fast_layers.conv_backward_fast(
+            backend.asarray(dout), (x, x, backend.asarray(np.zeros(1)), {"stride": 100, "pad": 100})
+        )
+    assert np.isnan(backend.to_numpy(dw)).all()
+    assert np.isinf(backend.to_numpy(db)).all()
+
+
 def test_they_take_no_memory_for_what_lies_between(backend):
     if backend.name == "gpu":
-        pytest.skip("its kernels read the image where it stands")
+        pytest.skip("tracemalloc does not see a device")
     x, w, b = np.ones((1, 1, 4, 4)), np.ones((1, 1, 3, 3)), np.zeros(1)
     tracemalloc.start()
     for forward, backward in WAYS.values():

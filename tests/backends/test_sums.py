@@ -7,9 +7,18 @@ import pytest
 
 import gconv
 from gconv.backends.numpy_only import NumpyBackend
-from gconv.backends.sums import sum_rows
+from gconv.backends.sums import sum_channels, sum_last, sum_rows
+from gconv.fast_layers import conv_backward_im2col, conv_backward_strides
 from gconv.geometry import conv_geometry
-from gconv.layers import batchnorm_forward, layernorm_forward, spatial_batchnorm_forward, spatial_groupnorm_forward
+from gconv.layers import (
+    batchnorm_backward,
+    batchnorm_backward_alt,
+    batchnorm_forward,
+    layernorm_forward,
+    spatial_batchnorm_forward,
+    spatial_groupnorm_backward,
+    spatial_groupnorm_forward,
+)
 
 MANY = 20_000_000
 
@@ -41,6 +50,34 @@ def test_gradients_of_more_samples_than_float32_counts(on_host):
         on_host.groupnorm_backward(ones, x, one, x[:, :, 0], x[:, :, 0], 1, 1e-5),
     ):
         assert float(dbeta[0]) == MANY
+
+
+def test_layers_and_layouts(on_host):
+    """The public functions, and images with their channels last, as a view."""
+    if type(on_host) is not type(gconv.get_backend()):
+        pytest.skip("the layers take the backend that is there")
+    x = np.ones((MANY, 1), np.float32)
+    x[::2] = 0.5
+    x[1::2] = 1.5
+    one, ones = np.ones(1, np.float32), np.ones_like(x)
+    _, cache = batchnorm_forward(x, one, one, {"mode": "train"})
+    assert float(batchnorm_backward(ones, cache)[2][0]) == MANY
+    _, cache = batchnorm_forward(x, one, one, {"mode": "test", "running_mean": 0 * one, "running_var": one})
+    for backward in (batchnorm_backward, batchnorm_backward_alt):
+        _, dgamma, dbeta = backward(ones, cache)
+        np.testing.assert_allclose(dgamma, MANY, rtol=1e-4)
+        assert float(dbeta[0]) == MANY
+    del x
+    images, w = ones.reshape(MANY, 1, 1, 1), np.ones((1, 1, 1, 1), np.float32)
+    for backward in (conv_backward_im2col, conv_backward_strides):
+        assert float(backward(images, (images, w, one, {"stride": 1, "pad": 0}))[2][0]) == MANY
+    last = ones.reshape(1, 4000, 2500, 2).transpose(0, 3, 1, 2)  # (1, 2, 4000, 2500)
+    both = np.ones((1, 2, 1, 1), np.float32)
+    _, cache = spatial_groupnorm_forward(last, both, both, 2, {})
+    np.testing.assert_array_equal(spatial_groupnorm_backward(last, cache)[2].ravel(), MANY // 2)
+    flat = ones.reshape(MANY // 2, 2).T[None]
+    for a in (sum_last(np, flat), sum_channels(np, flat)[None]):
+        np.testing.assert_array_equal(a, MANY // 2)
 
 
 @pytest.mark.parametrize(("filters", "size"), [(1, 4096), (9, 2048)])
