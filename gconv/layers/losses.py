@@ -96,7 +96,9 @@ def softmax_loss(
 
     Notes
     -----
-    The definitions of PyTorch's ``cross_entropy`` with its mean reduction, which is NaN where it divides by 0.
+    The definitions of PyTorch's ``cross_entropy`` with its mean reduction, which is NaN where it divides by 0. NaN scores
+    reach the loss, whatever their sample weighs, but not those of ignored samples, whose gradient is 0. A score of -inf
+    rules its class out: it adds nothing to the loss where that probability ought to be 0.
 
     References
     ----------
