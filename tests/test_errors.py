@@ -247,6 +247,7 @@ def test_the_choices_of_the_softmax_loss(backend, y, options, error, text):
 
 
 G = np.ones(3)
+NORM_32 = [array.astype(np.float32) for array in (np.ones((2, 3)), G, G)]
 OTHERS = [
     (lambda a: affine_forward(a(X), a(np.ones((89, 4))), a(B)), ValueError, r"affine_forward: x must have 89 values a sample to match w \(89, 4\); got x \(2, 3, 6, 5\)"),
     (lambda a: affine_forward(a(X), a(W), a(B)), ValueError, r"affine_forward: w must have 2 axes \(D, M\)"),
@@ -260,6 +261,9 @@ OTHERS = [
     (lambda a: batchnorm_forward(a(np.ones((2, 3))), a(G), a(G), {"mode": "eval"}), ValueError, r"bn_param\['mode'\] must be one of 'train', 'test'; got 'eval'"),
     (lambda a: batchnorm_forward(a(np.ones((2, 3))), a(G), a(G), {"mode": "train", "eps": -1}), ValueError, r"bn_param\['eps'\] must be a number in \[0, inf\]; got -1"),
     (lambda a: batchnorm_forward(a(np.ones((2, 3))), a(G), a(G), {"mode": "train", "eps": 0}), ValueError, r"batchnorm_forward: bn_param\['eps'\] must be above 0, .*; got 0"),
+    (lambda a: batchnorm_forward(*map(a, NORM_32), {"mode": "train", "eps": 1e-60}), ValueError, r"batchnorm_forward: bn_param\['eps'\] must be above 0 and finite as float32; got 1e-60, 0.0 there"),
+    (lambda a: layernorm_forward(*map(a, NORM_32), {"eps": 1e-46}), ValueError, r"layernorm_forward: ln_param\['eps'\] must be above 0 and finite as float32"),
+    (lambda a: layernorm_forward(*map(a, NORM_32), {"eps": 1e39}), ValueError, r"layernorm_forward: ln_param\['eps'\] must be .*; got 1e\+39, inf there"),
     (lambda a: layernorm_forward(a(np.ones((2, 3))), a(G), a(G), {"eps": 0.0}), ValueError, r"layernorm_forward: ln_param\['eps'\] must be above 0"),
     (lambda a: spatial_groupnorm_forward(a(X), a(G), a(G), 1, {"eps": float("inf")}), ValueError, r"spatial_groupnorm_forward: gn_param\['eps'\] must be a number in \[0, inf\]; got inf"),
     (lambda a: batchnorm_forward(a(np.ones((2, 3))), a(G), a(G), {"mode": "train", "epsilon": 1}), ValueError, "bn_param must have keys among mode, eps, momentum, running_mean, running_var; got 'epsilon'"),
