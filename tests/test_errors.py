@@ -228,9 +228,14 @@ SCORES, LABELS = np.ones((3, 4)), np.array([0, 1, 7])
         (LABELS, {"ignore_label": "7"}, TypeError, "ignore_label must be an integer; got '7'"),
         (LABELS, {"label_smoothing": 1.5, "ignore_label": 7}, ValueError, r"label_smoothing must be a number in \[0, 1\]; got 1.5"),
         (LABELS, {"class_weights": [1, 2, 3], "ignore_label": 7}, ValueError, r"class_weights must have shape \(4,\) of one number a class; got \(3,\)"),
-        (LABELS, {"class_weights": [1, 2, 3, -1], "ignore_label": 7}, ValueError, r"class_weights must be finite and not negative; got \[1, 2, 3, -1\]"),
+        (LABELS, {"class_weights": [1, 2, 3, -1], "ignore_label": 7}, ValueError, r"class_weights must be finite and not negative as float64; got \[1, 2, 3, -1\]"),
         (LABELS, {"class_weights": [1, 2, 3, np.nan], "ignore_label": 7}, ValueError, "class_weights must be finite"),
         (LABELS, {"class_weights": "abcd", "ignore_label": 7}, TypeError, "class_weights must be numbers; got dtype <U4"),
+        (LABELS, {"class_weights": [[1], [2, 3]], "ignore_label": 7}, ValueError, r"class_weights must have shape \(4,\) of one number a class; got \[\[1\], \[2, 3\]\]"),
+        (LABELS, {"label_smoothing": np.array([0.1, 0.2])}, TypeError, r"label_smoothing must be a number in \[0, 1\]; got an array of shape \(2,\), dtype float64"),
+        (LABELS, {"label_smoothing": np.array([0.1])}, TypeError, "label_smoothing must be a number"),
+        (LABELS, {"label_smoothing": np.complex128(0)}, TypeError, "label_smoothing must be a number"),
+        (LABELS, {"label_smoothing": False}, TypeError, r"label_smoothing must be a number in \[0, 1\]; got False"),
         (np.zeros(3), {"label_smoothing": 0.1}, TypeError, "y must be integer class labels; got dtype float64"),
         (np.zeros((3, 5)), {}, ValueError, r"y must have shape \(3, 4\) of x, for probabilities; got \(3, 5\)"),
         (SCORES, {"ignore_label": 1}, ValueError, "ignore_label must be None, where y holds probabilities; got 1"),
@@ -244,6 +249,13 @@ def test_the_choices_of_the_softmax_loss(backend, y, options, error, text):
         return
     with pytest.raises(error, match=f"^softmax_loss: {text}"):
         softmax_loss(on(backend, SCORES), on(backend, y), **options)
+
+
+def test_class_weights_that_overflow_in_the_dtype_of_the_scores(backend):
+    scores, y, options = SCORES.astype(np.float32), on(backend, LABELS[:0]), {"class_weights": [1e200, 1, 1, 1]}
+    with pytest.raises(ValueError, match=r"^softmax_loss: class_weights must be finite and not negative as float32"):
+        softmax_loss(on(backend, scores[:0]), y, **options)
+    softmax_loss(on(backend, SCORES[:0]), y, **options)
 
 
 G = np.ones(3)

@@ -79,6 +79,12 @@ def test_the_update_rules_with_this_course_s_keys():
     assert config["t"] == 1
 
 
+def test_a_config_that_is_none_is_refused_as_gconv_optim_does():
+    for rule in (rmsprop, adam):
+        with pytest.raises(TypeError, match=rf"{rule.__name__}: config must be a dictionary; got int"):
+            rule(np.ones(2), np.ones(2), 5)
+
+
 def test_dropout_keeps():
     np.random.seed(0)
     x = np.random.randn(500, 500) + 10
