@@ -153,10 +153,13 @@ def check_number(func: str, call: str, value: Any, role: str = "") -> None:
         raise TypeError(f"{func}: {call} must return a real number{role}; got {type(value).__name__}")
 
 
-def one_of(func: str, name: str, value: Any, allowed: tuple[Any, ...]) -> Any:
-    """Return ``value`` if it is one of ``allowed``."""
+def one_of(
+    func: str, name: str, value: Any, allowed: tuple[Any, ...], elsewhere: Mapping[str, str] | None = None
+) -> Any:
+    """Return ``value`` if it is one of ``allowed``; ``elsewhere`` says of some others where they work."""
     if not any(value is item or (isinstance(value, str) and value == item) for item in allowed):
-        raise ValueError(f"{func}: {name} must be one of {', '.join(map(repr, allowed))}; got {value!r}")
+        hints = hints_of({repr(value): value}, elsewhere) if isinstance(value, str) else ""
+        raise ValueError(f"{func}: {name} must be one of {', '.join(map(repr, allowed))}; got {value!r}{hints}")
     return value
 
 
