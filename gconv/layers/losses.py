@@ -96,9 +96,9 @@ def softmax_loss(
 
     Notes
     -----
-    The definitions of PyTorch's ``cross_entropy`` with its mean reduction, which is NaN where it divides by 0. NaN scores
-    reach the loss, whatever their sample weighs, but not those of ignored samples, whose gradient is 0. A score of -inf
-    rules its class out: it adds nothing to the loss where that probability ought to be 0.
+    The definitions of PyTorch's ``cross_entropy`` with its mean reduction, which is NaN where it divides by 0. A NaN
+    score reaches the loss whatever its sample weighs; one of an ignored sample does not, and its gradient is 0 (NaN in
+    PyTorch). A score of -inf rules its class out: it adds nothing to the loss where that probability ought to be 0.
 
     References
     ----------

@@ -20,7 +20,8 @@ def norm_epsilon(func: str, name: str, options: Mapping[str, Any], dtype: np.dty
     Raises
     ------
     ValueError
-        If it is not above 0 and finite once it is rounded to ``dtype``, that of the computation, or the dictionary has a key that is none of a normalising layer.
+        If it is not above 0 and finite once it is rounded to ``dtype``, that of the computation, or the dictionary has
+        a key that is none of a normalising layer.
     TypeError
         If it is no number, or ``options`` is no dictionary.
 
