@@ -46,10 +46,12 @@ struct SumPair {
 struct Squares {
     real middle, large, small;
     static constexpr bool SINGLE = sizeof(real) == 4;
-    static constexpr real LARGE = SINGLE ? real(4503599627370496.0) : real(1.9979190722022350e146);        // 2^52, 2^486
-    static constexpr real SMALL = SINGLE ? real(1.0842021724855044e-19) : real(1.4916681462400413e-154);   // 2^-63, 2^-511
-    static constexpr real DOWN = SINGLE ? real(1.3234889800848443e-23) : real(1.1113793747425387e-162);    // 2^-76, 2^-538
-    static constexpr real UP = SINGLE ? real(37778931862957161709568.0) : real(4.4989137945431964e161);    // 2^75, 2^537
+    static constexpr real LARGE = SINGLE ? real(4503599627370496.0) : real(1.9979190722022350e146);  // 2^52, 2^486
+    static constexpr real SMALL =
+        SINGLE ? real(1.0842021724855044e-19) : real(1.4916681462400413e-154);  // 2^-63, 2^-511
+    static constexpr real DOWN =
+        SINGLE ? real(1.3234889800848443e-23) : real(1.1113793747425387e-162);  // 2^-76, 2^-538
+    static constexpr real UP = SINGLE ? real(37778931862957161709568.0) : real(4.4989137945431964e161);  // 2^75, 2^537
     __device__ static Squares empty() { return Squares{real(0), real(0), real(0)}; }
     __device__ void add(real value) {
         const real size = value < real(0) ? -value : value;
