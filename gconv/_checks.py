@@ -17,10 +17,13 @@ from gconv._typing import Array
 
 __all__ = [
     "check_labels",
+    "check_mapping",
+    "check_ndim",
     "check_number",
     "check_scores",
     "check_shape",
     "common_dtype",
+    "hints_of",
     "integer",
     "known_keys",
     "one_of",
@@ -72,23 +75,36 @@ def check_ndim(func: str, name: str, array: Array, ndim: int, axes: str) -> None
 
 def param(func: str, name: str, mapping: Any, key: str) -> Any:
     """Return ``mapping[key]``, or raise an error that names the dictionary and the missing key."""
-    _check_mapping(func, name, mapping)
+    check_mapping(func, name, mapping)
     if key not in mapping:
         raise ValueError(f"{func}: {name} must have the key {key!r}; got the keys {sorted(map(str, mapping))}")
     return mapping[key]
 
 
-def known_keys(func: str, name: str, mapping: Any, known: KeysView[str]) -> None:
-    """Raise ValueError if a dictionary of parameters has keys that mean nothing, as misspelt ones do."""
+def known_keys(
+    func: str, name: str, mapping: Any, known: KeysView[str], elsewhere: Mapping[str, str] | None = None
+) -> None:
+    """Raise ValueError if a dictionary of parameters has keys that mean nothing, as misspelt ones do.
+
+    ``elsewhere`` says of some where they work.
+    """
     if type(mapping) is dict and mapping.keys() <= known:
         return  # most are right, and this is all that it costs them
-    _check_mapping(func, name, mapping)
+    check_mapping(func, name, mapping)
     if not mapping.keys() <= known:
-        unknown = ", ".join(sorted(repr(key) for key in mapping if key not in known))
-        raise ValueError(f"{func}: {name} must have keys among {', '.join(known)}; got {unknown}")
+        unknown = sorted((key for key in mapping if key not in known), key=repr)
+        hints = hints_of({repr(key): key for key in unknown}, elsewhere)
+        got = ", ".join(map(repr, unknown))
+        raise ValueError(f"{func}: {name} must have keys among {', '.join(known)}; got {got}{hints}")
 
 
-def _check_mapping(func: str, name: str, mapping: Any) -> None:
+def hints_of(named: Mapping[str, Any], elsewhere: Mapping[str, str] | None) -> str:
+    """Return what ``elsewhere`` says of the given names, under what an error calls them; its last sentences."""
+    return "".join(f". {label} is {elsewhere[key]}" for label, key in named.items() if elsewhere and key in elsewhere)
+
+
+def check_mapping(func: str, name: str, mapping: Any) -> None:
+    """Raise TypeError unless ``mapping`` is a dictionary, or like one."""
     if type(mapping) is not dict and not isinstance(mapping, Mapping):
         raise TypeError(f"{func}: {name} must be a dictionary; got {type(mapping).__name__}")
 
@@ -119,6 +135,8 @@ def real_number(func: str, name: str, value: Any, low: float = -np.inf, high: fl
     rule = f"be a number in [{low:g}, {high:g}]"
     if isinstance(value, (bool, np.bool_, str, bytes)) or not hasattr(value, "__float__"):
         raise TypeError(f"{func}: {name} must {rule}; got {value!r}")
+    if hasattr(value, "dtype") and (value.shape != () or value.dtype.kind not in "fiu"):
+        raise TypeError(f"{func}: {name} must {rule}; got an array of shape {tuple(value.shape)}, dtype {value.dtype}")
     number = float(value)
     if not (math.isfinite(number) and low <= number <= high):
         raise ValueError(f"{func}: {name} must {rule}; got {value!r}")
@@ -135,17 +153,20 @@ def check_number(func: str, call: str, value: Any, role: str = "") -> None:
         raise TypeError(f"{func}: {call} must return a real number{role}; got {type(value).__name__}")
 
 
-def one_of(func: str, name: str, value: Any, allowed: tuple[Any, ...]) -> Any:
-    """Return ``value`` if it is one of ``allowed``."""
+def one_of(
+    func: str, name: str, value: Any, allowed: tuple[Any, ...], elsewhere: Mapping[str, str] | None = None
+) -> Any:
+    """Return ``value`` if it is one of ``allowed``; ``elsewhere`` says of some others where they work."""
     if not any(value is item or (isinstance(value, str) and value == item) for item in allowed):
-        raise ValueError(f"{func}: {name} must be one of {', '.join(map(repr, allowed))}; got {value!r}")
+        hints = hints_of({repr(value): value}, elsewhere) if isinstance(value, str) else ""
+        raise ValueError(f"{func}: {name} must be one of {', '.join(map(repr, allowed))}; got {value!r}{hints}")
     return value
 
 
 def refuse_unknown(func: str, given: Mapping[str, Any], elsewhere: Mapping[str, str]) -> None:
     """Raise ValueError if keywords were given that a function has not; ``elsewhere`` says of some where they work."""
     if given:
-        hints = "".join(f". {name}= is {elsewhere[name]}" for name in sorted(given) if name in elsewhere)
+        hints = hints_of({f"{name}=": name for name in sorted(given)}, elsewhere)
         raise ValueError(f"{func}: keywords must be the documented ones; got {', '.join(sorted(given))}{hints}")
 
 

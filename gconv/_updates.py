@@ -18,7 +18,16 @@ from gconv.backends import Backend
 from gconv.backends.base import StepControl
 from gconv.backends.update_rules import UPDATE_RULES, UpdateRule
 
-__all__ = ["HYPERPARAMETERS", "LEARNING_RATES", "check_config", "partition", "single_step", "step_all", "step_scalars"]
+__all__ = [
+    "HYPERPARAMETERS",
+    "LEARNING_RATES",
+    "check_config",
+    "check_rule",
+    "partition",
+    "single_step",
+    "step_all",
+    "step_scalars",
+]
 
 Config = dict[str, Any]
 
@@ -27,6 +36,13 @@ LEARNING_RATES = {name: rule.hyperparameters["learning_rate"].default for name, 
 HYPERPARAMETERS = tuple(dict.fromkeys(key for rule in UPDATE_RULES.values() for key in rule.hyperparameters))
 STATES = tuple(dict.fromkeys(key for rule in UPDATE_RULES.values() for key in rule.states))
 _KEYS = dict.fromkeys((*HYPERPARAMETERS, *STATES, "t")).keys()
+
+# What other roots know: rules, and keys of a config.
+RULES_ELSEWHERE = {
+    "sgd_nesterov_momentum": "nesterov_momentum here; that name is of gconv.courses.ucla, its optim and solver",
+    "momentum": "sgd_momentum here; that name is of gconv.courses.cs231n_2015.classifier_trainer",
+}
+KEYS_ELSEWHERE = {"a": "the moving average of dw^2 in gconv.courses.ucla.optim; here rmsprop's cache, adam's v"}
 
 
 class _Parameter(NamedTuple):
@@ -179,8 +195,14 @@ def _parts(parameters: Mapping[str, _Parameter]) -> list[list[str]]:
     return [names for _, names in parts]
 
 
+def check_rule(func: str, name: Any) -> str:
+    """Return the name of an update rule if it is one, else raise ValueError."""
+    rule: str = one_of(func, "update_rule", name, tuple(UPDATE_RULES), RULES_ELSEWHERE)
+    return rule
+
+
 def _rule(func: str, name: str) -> UpdateRule:
-    return UPDATE_RULES[one_of(func, "update_rule", name, tuple(UPDATE_RULES))]
+    return UPDATE_RULES[check_rule(func, name)]
 
 
 def _require_keys(rule: UpdateRule, name: str, grads: Any, configs: Any, outs: Any, state_outs: Any) -> None:
@@ -233,7 +255,7 @@ def _numbers(rule: UpdateRule, config: Config, label: str) -> tuple[dict[str, fl
     func = rule.name
     if not isinstance(config, dict):
         raise TypeError(f"{func}: config{label} must be a dictionary; got {type(config).__name__}")
-    known_keys(func, f"config{label}", config, _KEYS)
+    known_keys(func, f"config{label}", config, _KEYS, KEYS_ELSEWHERE)
     numbers = {}
     for key, (default, low, high) in rule.hyperparameters.items():
         value = config.get(key, default)

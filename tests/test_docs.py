@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from command_line import COMMAND
 
@@ -52,6 +53,17 @@ def test_the_python_of_a_page_runs_from_top_to_bottom(page, tmp_path):
         env={**os.environ, "GCONV_BACKEND": "cpu"},
     )
     assert done.returncode == 0, done.stderr
+
+
+# Read for one of their blocks, which is pasted alone.
+@pytest.mark.parametrize("page", ["docs/from_cs231n.md", "docs/faq.md"])
+def test_each_block_of_these_pages_runs_alone(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    state = np.random.get_state()
+    with gconv.use_backend("cpu"):
+        for block in blocks(page, "python"):
+            exec(block, {})
+    np.random.set_state(state)
 
 
 @pytest.mark.parametrize("page", [name for name in NAMES if "import cupy" in "".join(blocks(name, "python"))])

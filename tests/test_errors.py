@@ -228,9 +228,14 @@ SCORES, LABELS = np.ones((3, 4)), np.array([0, 1, 7])
         (LABELS, {"ignore_label": "7"}, TypeError, "ignore_label must be an integer; got '7'"),
         (LABELS, {"label_smoothing": 1.5, "ignore_label": 7}, ValueError, r"label_smoothing must be a number in \[0, 1\]; got 1.5"),
         (LABELS, {"class_weights": [1, 2, 3], "ignore_label": 7}, ValueError, r"class_weights must have shape \(4,\) of one number a class; got \(3,\)"),
-        (LABELS, {"class_weights": [1, 2, 3, -1], "ignore_label": 7}, ValueError, r"class_weights must be finite and not negative; got \[1, 2, 3, -1\]"),
+        (LABELS, {"class_weights": [1, 2, 3, -1], "ignore_label": 7}, ValueError, r"class_weights must be finite and not negative as float64; got \[1, 2, 3, -1\]"),
         (LABELS, {"class_weights": [1, 2, 3, np.nan], "ignore_label": 7}, ValueError, "class_weights must be finite"),
         (LABELS, {"class_weights": "abcd", "ignore_label": 7}, TypeError, "class_weights must be numbers; got dtype <U4"),
+        (LABELS, {"class_weights": [[1], [2, 3]], "ignore_label": 7}, ValueError, r"class_weights must have shape \(4,\) of one number a class; got \[\[1\], \[2, 3\]\]"),
+        (LABELS, {"label_smoothing": np.array([0.1, 0.2])}, TypeError, r"label_smoothing must be a number in \[0, 1\]; got an array of shape \(2,\), dtype float64"),
+        (LABELS, {"label_smoothing": np.array([0.1])}, TypeError, "label_smoothing must be a number"),
+        (LABELS, {"label_smoothing": np.complex128(0)}, TypeError, "label_smoothing must be a number"),
+        (LABELS, {"label_smoothing": False}, TypeError, r"label_smoothing must be a number in \[0, 1\]; got False"),
         (np.zeros(3), {"label_smoothing": 0.1}, TypeError, "y must be integer class labels; got dtype float64"),
         (np.zeros((3, 5)), {}, ValueError, r"y must have shape \(3, 4\) of x, for probabilities; got \(3, 5\)"),
         (SCORES, {"ignore_label": 1}, ValueError, "ignore_label must be None, where y holds probabilities; got 1"),
@@ -246,7 +251,15 @@ def test_the_choices_of_the_softmax_loss(backend, y, options, error, text):
         softmax_loss(on(backend, SCORES), on(backend, y), **options)
 
 
+def test_class_weights_that_overflow_in_the_dtype_of_the_scores(backend):
+    scores, y, options = SCORES.astype(np.float32), on(backend, LABELS[:0]), {"class_weights": [1e200, 1, 1, 1]}
+    with pytest.raises(ValueError, match=r"^softmax_loss: class_weights must be finite and not negative as float32"):
+        softmax_loss(on(backend, scores[:0]), y, **options)
+    softmax_loss(on(backend, SCORES[:0]), y, **options)
+
+
 G = np.ones(3)
+NORM_32 = [array.astype(np.float32) for array in (np.ones((2, 3)), G, G)]
 OTHERS = [
     (lambda a: affine_forward(a(X), a(np.ones((89, 4))), a(B)), ValueError, r"affine_forward: x must have 89 values a sample to match w \(89, 4\); got x \(2, 3, 6, 5\)"),
     (lambda a: affine_forward(a(X), a(W), a(B)), ValueError, r"affine_forward: w must have 2 axes \(D, M\)"),
@@ -260,6 +273,9 @@ OTHERS = [
     (lambda a: batchnorm_forward(a(np.ones((2, 3))), a(G), a(G), {"mode": "eval"}), ValueError, r"bn_param\['mode'\] must be one of 'train', 'test'; got 'eval'"),
     (lambda a: batchnorm_forward(a(np.ones((2, 3))), a(G), a(G), {"mode": "train", "eps": -1}), ValueError, r"bn_param\['eps'\] must be a number in \[0, inf\]; got -1"),
     (lambda a: batchnorm_forward(a(np.ones((2, 3))), a(G), a(G), {"mode": "train", "eps": 0}), ValueError, r"batchnorm_forward: bn_param\['eps'\] must be above 0, .*; got 0"),
+    (lambda a: batchnorm_forward(*map(a, NORM_32), {"mode": "train", "eps": 1e-60}), ValueError, r"batchnorm_forward: bn_param\['eps'\] must be above 0 and finite as float32; got 1e-60, 0.0 there"),
+    (lambda a: layernorm_forward(*map(a, NORM_32), {"eps": 1e-46}), ValueError, r"layernorm_forward: ln_param\['eps'\] must be above 0 and finite as float32"),
+    (lambda a: layernorm_forward(*map(a, NORM_32), {"eps": 1e39}), ValueError, r"layernorm_forward: ln_param\['eps'\] must be .*; got 1e\+39, inf there"),
     (lambda a: layernorm_forward(a(np.ones((2, 3))), a(G), a(G), {"eps": 0.0}), ValueError, r"layernorm_forward: ln_param\['eps'\] must be above 0"),
     (lambda a: spatial_groupnorm_forward(a(X), a(G), a(G), 1, {"eps": float("inf")}), ValueError, r"spatial_groupnorm_forward: gn_param\['eps'\] must be a number in \[0, inf\]; got inf"),
     (lambda a: batchnorm_forward(a(np.ones((2, 3))), a(G), a(G), {"mode": "train", "epsilon": 1}), ValueError, "bn_param must have keys among mode, eps, momentum, running_mean, running_var; got 'epsilon'"),

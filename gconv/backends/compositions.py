@@ -216,13 +216,15 @@ class Compositions(Backend):
             wanted = (1 - label_smoothing) * wanted + label_smoothing / classes
         if class_weights is not None:
             wanted = wanted * class_weights
-        wanted = xp.where(counts[:, None] == 0, 0, wanted * counts[:, None])
+        wanted, ignored = wanted * counts[:, None], counts[:, None] == 0
         log_probabilities = self._log_softmax(x)
-        # A class that can't be may have the score -inf: 0 times that is no part of the loss.
-        parts = xp.where(wanted == 0, 0, wanted * log_probabilities)
+        # A class that can't be may have the score -inf: 0 times that is no part of the loss. 0 times NaN is one.
+        left_out = ignored | ((wanted == 0) & (log_probabilities == -math.inf))
+        parts = xp.where(left_out, 0, wanted * log_probabilities)
         scale = xp.where(total == 0, 0, 1 / total)
         gradient = xp.exp(log_probabilities) * wanted.sum(axis=1)[:, None] - wanted
-        return -parts.sum() * scale, xp.where(counts[:, None] == 0, 0, gradient * scale)
+        # Subtracted: the negative of a sum of 0 would be printed as -0.0.
+        return 0 - parts.sum() * scale, xp.where(ignored, 0, gradient * scale)
 
     @np.errstate(all="ignore")
     def svm_loss(self, x: Array, y: Array) -> tuple[Array, Array]:

@@ -296,15 +296,14 @@ class NaiveBackend(Compositions):
             for c in range(classes):
                 wanted = float(y[i] == c) if y.ndim == 1 else float(y[i, c])
                 wanted = weights[c] * ((1 - label_smoothing) * wanted + label_smoothing / classes)
-                if not wanted:
+                if not wanted and float(x[i, c]) - log_sum == -math.inf:
                     continue  # a class that can't be may have the score -inf
                 loss += wanted * (log_sum - float(x[i, c]))
                 # d(log_sum - x_c) / dx_k = p_k - 1[k = c]
                 for k in range(classes):
                     dx[i, k] += wanted * (math.exp(float(x[i, k]) - log_sum) - (k == c))
-        if not total:
-            return x.dtype.type(0), np.zeros(x.shape, x.dtype)
-        return x.dtype.type(loss / total), (dx / total).astype(x.dtype)
+        scale = 1 / total if total else 0.0
+        return x.dtype.type(loss * scale), (dx * scale).astype(x.dtype)
 
     @np.errstate(all="ignore")
     def svm_loss(self, x: Array, y: Array) -> tuple[Array, Array]:

@@ -30,7 +30,7 @@ __all__ += fast_layers.__all__
 __all__ += layer_utils.__all__
 
 # What other roots know.
-ELSEWHERE = {"use_batchnorm": "of the class in gconv.courses.ucla.cnn"}
+ELSEWHERE = {"use_batchnorm": "of the class in gconv.courses.ucla.cnn, and False: this network has none"}
 
 
 class ThreeLayerConvNet(StateDict):

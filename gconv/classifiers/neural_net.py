@@ -8,15 +8,29 @@ from typing import Any
 import numpy as np
 
 from gconv._arguments import backend_of
-from gconv._checks import integer, positive_int, real_number
+from gconv._checks import integer, positive_int, real_number, refuse_unknown
 from gconv._typing import Array
 from gconv.classifiers.parameters import Weights, add_l2
+from gconv.classifiers.samples import check_samples, share_right
 from gconv.classifiers.saving import SavedParameters
 from gconv.layer_utils import affine_relu_backward, affine_relu_forward
 from gconv.layers import affine_backward, affine_forward, softmax_loss
 from gconv.optim import sgd
 
 __all__ = ["TwoLayerNet"]
+
+# What other classes, other years and other loops know.
+SIZES = ("input_dim", "hidden_dim", "num_classes", "weight_scale", "reg", "dtype", "rng", "loss_options")
+ELSEWHERE = {
+    **dict.fromkeys(SIZES, "of the class in gconv.classifiers.fc_net"),
+    "hidden_dims": "of the class in gconv.courses.ucla.fc_net",
+}
+OF_SOLVER = ("update_rule", "optim_config", "lr_decay", "num_epochs", "print_every")
+OF_2015 = ("momentum", "update", "sample_batches", "acc_frequency")
+TRAIN_ELSEWHERE = {
+    **dict.fromkeys(OF_SOLVER, "of the Solver in gconv.solver"),
+    **dict.fromkeys(OF_2015, "of ClassifierTrainer.train in gconv.courses.cs231n_2015.classifier_trainer"),
+}
 
 
 def two_layer_loss(X: Array, params: Mapping[str, Array], y: Array | None, reg: float, l2_factor: float) -> Any:
@@ -64,7 +78,7 @@ class TwoLayerNet(SavedParameters):
     Raises
     ------
     ValueError, TypeError
-        If a size is no positive integer, or std no number of at least 0.
+        For unknown keywords; if a size is no positive integer, or std no number of at least 0.
 
     Examples
     --------
@@ -75,8 +89,17 @@ class TwoLayerNet(SavedParameters):
 
     l2_factor = 1.0
 
-    def __init__(self, input_size: int, hidden_size: int, output_size: int, std: float = 1e-4) -> None:
+    def __init__(
+        self,
+        input_size: int | None = None,
+        hidden_size: int | None = None,
+        output_size: int | None = None,
+        std: float = 1e-4,
+        **unknown: Any,
+    ) -> None:
         func = "TwoLayerNet"
+        # The sizes are required, and None that this error comes before Python's own of a missing argument.
+        refuse_unknown(func, unknown, ELSEWHERE)
         inputs, hidden = positive_int(func, "input_size", input_size), positive_int(func, "hidden_size", hidden_size)
         classes = positive_int(func, "output_size", output_size)
         weights = Weights(real_number(func, "std", std, 0), np.dtype(np.float64))
@@ -119,6 +142,7 @@ class TwoLayerNet(SavedParameters):
         num_iters: int = 100,
         batch_size: int = 200,
         verbose: bool = False,
+        **unknown: Any,
     ) -> dict[str, list[float]]:
         """Do stochastic gradient descent.
 
@@ -146,15 +170,16 @@ class TwoLayerNet(SavedParameters):
         Raises
         ------
         ValueError, TypeError
-            If a number is out of range or of a wrong type, or there are no samples; for samples and labels that are no
-            arrays, or of two modules.
+            For unknown keywords; if a number is out of range or of a wrong type, there are no samples, to train or to
+            validate on, or not a label for each; for samples and labels that are no arrays, or of two modules.
         """
         func = f"{type(self).__name__}.train"
-        backend = backend_of(func, X=X, y=y, X_val=X_val, y_val=y_val)
+        refuse_unknown(func, unknown, TRAIN_ELSEWHERE)
+        backend = check_samples(func, X, y, X_val, y_val)
         rate = real_number(func, "learning_rate", learning_rate, 0)
         decay = real_number(func, "learning_rate_decay", learning_rate_decay, 0)
         iterations = integer(func, "num_iters", num_iters, 0)
-        size, samples = positive_int(func, "batch_size", batch_size), positive_int(func, "len(X)", len(X))
+        size, samples = positive_int(func, "batch_size", batch_size), len(X)
         statistics: dict[str, list[float]] = {"loss_history": [], "train_acc_history": [], "val_acc_history": []}
         per_epoch = max(samples // size, 1)
         for iteration in range(iterations):
@@ -167,14 +192,11 @@ class TwoLayerNet(SavedParameters):
             if verbose and iteration % 100 == 0:
                 print(f"iteration {iteration} / {iterations}: loss {float(loss):f}")
             if iteration % per_epoch == 0:
-                statistics["train_acc_history"].append(self._accuracy(X_batch, y_batch))
-                statistics["val_acc_history"].append(self._accuracy(X_val, y_val))
+                statistics["train_acc_history"].append(share_right(self.loss(X_batch), y_batch))
+                statistics["val_acc_history"].append(share_right(self.loss(X_val), y_val))
                 rate *= decay
         return statistics
 
     def predict(self, X: Array) -> Array:
         """Return the class of the highest score of each sample of X (N, D): int64 (N,)."""
         return backend_of("TwoLayerNet.predict", X=X).xp.argmax(self.loss(X), axis=1)
-
-    def _accuracy(self, X: Array, y: Array) -> float:
-        return float((self.predict(X) == y).mean())

@@ -58,10 +58,10 @@ def check_loss_options(
     Raises
     ------
     ValueError, TypeError
-        For an unknown key, and as softmax_loss does.
+        For an unknown key, what is no dictionary, and as softmax_loss does.
     """
+    known_keys(func, "loss_options", {} if options is None else options, _LOSS_KEYS)
     config: dict[str, Any] = dict(options or {})
-    known_keys(func, "loss_options", config, _LOSS_KEYS)
     if "label_smoothing" in config:
         config["label_smoothing"] = real_number(func, "label_smoothing", config["label_smoothing"], 0, 1)
     if "ignore_label" in config:
@@ -70,9 +70,9 @@ def check_loss_options(
     weights = config.get("class_weights")
     if weights is not None:
         values = weights if array_kind(weights) is None else get_backend(weights).to_numpy(weights)
-        values = check_class_weights(func, values, classes)
-        config["class_weights"] = values.tolist()
-        passed["class_weights"] = get_backend().asarray(values, dtype)
+        checked = check_class_weights(func, values, classes, dtype)
+        config["class_weights"] = np.asarray(values).tolist()
+        passed["class_weights"] = get_backend().asarray(checked)
     return passed, {"loss_options": config} if config else {}
 
 

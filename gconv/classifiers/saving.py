@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
+
 from gconv._typing import Array
 from gconv.backends import get_backend
 from gconv.files import load_checkpoint, save_checkpoint
@@ -13,6 +15,9 @@ __all__ = ["SavedParameters"]
 
 # How a file of NumPy begins, an archive of them, and a pickle of protocol 2 or later.
 NUMPY_FILE, ARCHIVE, PICKLE = b"\x93NUMPY", b"PK\x03\x04", b"\x80"
+
+# What the description says; a Solver's checkpoint has no such word in it.
+KIND = "parameters"
 
 
 class SavedParameters:
@@ -39,7 +44,7 @@ class SavedParameters:
         arrays = {f"params.{name}": get_backend(w).to_numpy(w) for name, w in self.params.items()}
         buffers: dict[str, Array] = getattr(self, "buffers", {})
         arrays |= {f"buffers.{name}": get_backend(array).to_numpy(array) for name, array in buffers.items()}
-        save_checkpoint(path, arrays, {"kind": "parameters"})
+        save_checkpoint(path, arrays, {"kind": KIND})
         print(f"{os.fspath(path)} saved.")
 
     def load(self, path: str | os.PathLike[str]) -> bool:
@@ -57,10 +62,10 @@ class SavedParameters:
         Raises
         ------
         ValueError
-            If it is a pickle or a file of NumPy, which may hold one; if it is of a model of other names, shapes or
-            dtypes. The model has not been changed then.
+            If it is a pickle or a file of NumPy, which may hold one; if it is a Solver's checkpoint, or of a model of
+            other names, shapes or dtypes; if it has a part of the running averages only, or such as no training leaves.
         CheckpointError
-            If it is damaged, or no file that ``save`` wrote.
+            If it is damaged, or no file of gconv. The model has not been changed after any error.
         """
         func, path = f"{type(self).__name__}.load", Path(path)
         if not path.is_file():
@@ -75,20 +80,45 @@ class SavedParameters:
                 "code when it is read. If it is your own: set model.params from "
                 "np.load(path, allow_pickle=True).item() once, and save the model anew"
             )
-        arrays, _ = load_checkpoint(path)
+        arrays, description = load_checkpoint(path)
+        if description.get("kind") != KIND:
+            # All that a Solver writes has its options in it.
+            what = (
+                "a Solver's checkpoint. Go on from it with Solver.resume(path), which sets the model's parameters"
+                if "options" in description
+                else f"a file of the kind {description.get('kind')!r:.80}"
+            )
+            raise ValueError(f"{func}: path must be a file that save wrote; got {path}, {what}")
         buffers = {name[8:]: array for name, array in arrays.items() if name.startswith("buffers.")}
         params = {name[7:]: array for name, array in arrays.items() if name.startswith("params.")}
+        others = sorted(set(arrays) - {f"params.{name}" for name in params} - {f"buffers.{name}" for name in buffers})
+        if others:
+            raise ValueError(
+                f"{func}: path must hold parameters and running averages only; got {path} with "
+                f"{', '.join(others)!s:.80}"
+            )
         expected = {name: (tuple(w.shape), str(w.dtype)) for name, w in self.params.items()}
         found = {name: (array.shape, str(array.dtype)) for name, array in params.items()}
         if found != expected:
             raise ValueError(f"{func}: path must be of a model with {expected}; got {path} with {found}")
         known: dict[str, Array] = getattr(self, "buffer_values", dict)()
         like = {name: (array.shape, str(array.dtype)) for name, array in known.items()}
-        if any(like.get(name) != (array.shape, str(array.dtype)) for name, array in buffers.items()):
-            raise ValueError(f"{func}: path must have running averages as {like}; got {path} with {sorted(buffers)}")
+        # None before any training, else all of them.
+        given = {name: (array.shape, str(array.dtype)) for name, array in buffers.items()}
+        if given not in ({}, like):
+            raise ValueError(f"{func}: path must have running averages as {like}, or none; got {path} with {given}")
+        for name, array in buffers.items():
+            if not np.isfinite(array).all() or (name.startswith("running_var") and (array < 0).any()):
+                raise ValueError(
+                    f"{func}: path must have finite running averages, variances not negative; got {path} with {name} = "
+                    f"{array.tolist()!s:.80}"
+                )
+        # All are moved before the first is taken over: there may be no memory for one of them.
         backend = get_backend(*self.params.values())
-        self.params.update({name: backend.asarray(params[name]) for name in expected})
+        moved = {name: backend.asarray(params[name]) for name in expected}
+        averages = {name: backend.asarray(array) for name, array in buffers.items()}
+        self.params.update(moved)
         if known:
-            self.buffers = {name: backend.asarray(array) for name, array in buffers.items()}
+            self.buffers = averages
         print(f"{path} loaded.")
         return True

@@ -178,7 +178,7 @@ def batchnorm_activation(
     check_shape(func, "gamma", gammas, channels, f"to match x {tuple(xs.shape)}")
     check_shape(func, "beta", betas, channels, f"to match x {tuple(xs.shape)}")
     mode = one_of(func, "bn_param['mode']", param(func, "bn_param", bn_param, "mode"), ("train", "test"))
-    eps = norm_epsilon(func, "bn_param", bn_param)
+    eps = norm_epsilon(func, "bn_param", bn_param, xs.dtype)
     momentum = real_number(func, "bn_param['momentum']", bn_param.get("momentum", 0.9), 0, 1)
     running = []
     for key in ("running_mean", "running_var"):

@@ -147,7 +147,7 @@ def _forward(
     backend = prepare(func, x=xs)[0]
     check_shape(func, "gamma", gammas, expected, f"to match x {tuple(xs.shape)}")
     check_shape(func, "beta", betas, expected, f"to match x {tuple(xs.shape)}")
-    eps = norm_epsilon(func, options_name, options)
+    eps = norm_epsilon(func, options_name, options, xs.dtype)
     n, c = xs.shape[:2]
     if not xs.size:
         empty = backend.xp.zeros((n, groups), xs.dtype)

@@ -96,7 +96,9 @@ def softmax_loss(
 
     Notes
     -----
-    The definitions of PyTorch's ``cross_entropy`` with its mean reduction, which is NaN where it divides by 0.
+    The definitions of PyTorch's ``cross_entropy`` with its mean reduction, which is NaN where it divides by 0. A NaN
+    score reaches the loss whatever its sample weighs; one of an ignored sample does not, and its gradient is 0 (NaN in
+    PyTorch). A score of -inf rules its class out: it adds nothing to the loss where that probability ought to be 0.
 
     References
     ----------
@@ -112,14 +114,14 @@ def softmax_loss(
     (0.1269, [0.0, 0.0])
     """
     func = "softmax_loss"
-    if label_smoothing == 0 and ignore_label is None and class_weights is None and getattr(y, "ndim", 1) == 1:
+    smoothing = real_number(func, "label_smoothing", label_smoothing, 0, 1)
+    if smoothing == 0 and ignore_label is None and class_weights is None and getattr(y, "ndim", 1) == 1:
         backend, x = _checked(func, x, y)
         return backend.softmax_loss(x, y) if len(x) else (x.dtype.type(0), x.copy())
     given = {} if array_kind(class_weights) is None else {"class_weights": class_weights}
     backend = backend_of(func, x=x, y=y, **given)
     x = backend.asarray(x, common_dtype(func, x=x))
     check_scores(func, x)
-    smoothing = real_number(func, "label_smoothing", label_smoothing, 0, 1)
     ignored = check_ignore_label(func, ignore_label)
     if y.dtype.kind == "f" and y.ndim == 2:
         common_dtype(func, y=y)
@@ -131,7 +133,7 @@ def softmax_loss(
         check_labels(func, x, y, ignored)
     weights = None
     if class_weights is not None:
-        weights = backend.asarray(check_class_weights(func, class_weights, x.shape[1]), x.dtype)
+        weights = backend.asarray(check_class_weights(func, class_weights, x.shape[1], x.dtype))
     return backend.cross_entropy(x, y, smoothing, ignored, weights) if len(x) else (x.dtype.type(0), x.copy())
 
 
@@ -140,15 +142,24 @@ def check_ignore_label(func: str, value: Any) -> int | None:
     return None if value is None else integer(func, "ignore_label", value)
 
 
-def check_class_weights(func: str, values: Any, classes: int) -> Array:
-    """Return weights (C,) as an array; numbers on the CPU must be finite and not negative."""
-    weights = np.asarray(values) if array_kind(values) is None else values
+def check_class_weights(func: str, values: Any, classes: int, dtype: np.dtype[Any]) -> Array:
+    """Return weights (C,) as an array of ``dtype``; numbers on the CPU must be finite and not negative in it."""
+    weights = values
+    if array_kind(values) is None:
+        try:
+            weights = np.asarray(values)
+        except ValueError as error:  # rows of different lengths
+            raise ValueError(
+                f"{func}: class_weights must have shape ({classes},) of one number a class; got {values!r:.80}"
+            ) from error
     if weights.dtype.kind not in "fiu":
         raise TypeError(f"{func}: class_weights must be numbers; got dtype {weights.dtype}")
     check_shape(func, "class_weights", weights, (classes,), "of one number a class")
-    if isinstance(weights, np.ndarray) and not (np.isfinite(weights) & (weights >= 0)).all():
-        raise ValueError(f"{func}: class_weights must be finite and not negative; got {weights.tolist()}")
-    return weights
+    with np.errstate(all="ignore"):
+        cast = weights.astype(dtype, copy=False)
+    if isinstance(cast, np.ndarray) and not (np.isfinite(cast) & (cast >= 0)).all():
+        raise ValueError(f"{func}: class_weights must be finite and not negative as {dtype}; got {weights.tolist()}")
+    return cast
 
 
 def _checked(func: str, x: Array, y: Array) -> tuple[Backend, Array]:

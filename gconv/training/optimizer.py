@@ -9,7 +9,15 @@ from typing import Any
 import numpy as np
 
 from gconv._typing import Array
-from gconv._updates import HYPERPARAMETERS, LEARNING_RATES, check_config, partition, step_all, step_scalars
+from gconv._updates import (
+    HYPERPARAMETERS,
+    LEARNING_RATES,
+    check_config,
+    check_rule,
+    partition,
+    step_all,
+    step_scalars,
+)
 from gconv.backends.base import StepControl
 from gconv.backends.update_rules import UPDATE_RULES
 from gconv.training.two_arrays import TwoArrays
@@ -22,8 +30,7 @@ Group = tuple[Any, dict[str, Any]]
 
 def check_optim(update_rule: Any, optim_config: Any) -> None:
     """Raise an error unless the rule and the names in its configuration exist."""
-    if not isinstance(update_rule, str) or update_rule not in UPDATE_RULES:
-        raise ValueError(f"Solver: update_rule must be one of {', '.join(UPDATE_RULES)}; got {update_rule!r}")
+    check_rule("Solver", update_rule)
     if optim_config is not None and not isinstance(optim_config, dict):
         raise TypeError(f"Solver: optim_config must be a dictionary; got {type(optim_config).__name__}")
     _check_keys("optim_config", optim_config or {}, HYPERPARAMETERS)

@@ -9,7 +9,7 @@ from gconv._checks import integer, one_of, positive_int, real_number
 from gconv.training.augmentation import Augment
 from gconv.training.optimizer import check_optim
 
-__all__ = ["Settings"]
+__all__ = ["ELSEWHERE", "Settings"]
 
 # What a run depends on: a checkpoint of other values would go on as a different run.
 OPTIONS = ("update_rule", "lr_decay", "batch_size", "num_train_samples", "num_val_samples", "sampling", "eval_every")
@@ -17,6 +17,14 @@ OPTIONS = ("update_rule", "lr_decay", "batch_size", "num_train_samples", "num_va
 
 # Parts of the Solver are made of these.
 FIXED = ("update_rule", "optim_config", "batch_size", "sampling", "augment")
+# What the loops of other years know.
+TRAINER = "of ClassifierTrainer.train in gconv.courses.cs231n_2015.classifier_trainer"
+OF_2015 = ("reg", "momentum", "learning_rate_decay", "update", "sample_batches", "acc_frequency")
+ELSEWHERE = {
+    "learning_rate": 'a key of optim_config: {"learning_rate": ...}',
+    "num_iters": "of TwoLayerNet.train in gconv.classifiers.neural_net",
+    **dict.fromkeys(OF_2015, TRAINER),
+}
 
 
 @dataclass

@@ -22,21 +22,12 @@ from gconv.training.loop import Loop
 from gconv.training.model import check_model, model_backend
 from gconv.training.optimizer import Group, Optimizer
 from gconv.training.run import Run
-from gconv.training.settings import Settings
+from gconv.training.settings import ELSEWHERE, Settings
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 __all__ = ["Solver"]
-
-# What the loops of other years know.
-TRAINER = "of ClassifierTrainer.train in gconv.courses.cs231n_2015.classifier_trainer"
-OF_2015 = ("reg", "momentum", "learning_rate_decay", "update", "sample_batches", "acc_frequency")
-ELSEWHERE = {
-    "learning_rate": 'a key of optim_config: {"learning_rate": ...}',
-    "num_iters": "of TwoLayerNet.train in gconv.classifiers.neural_net",
-    **dict.fromkeys(OF_2015, TRAINER),
-}
 
 
 @forwards(

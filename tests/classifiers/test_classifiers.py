@@ -193,9 +193,19 @@ def test_loss_options_reach_the_loss_and_stay_in_the_config(backend, rng, make):
         ({"smoothing": 0.1}, ValueError, "loss_options must have keys among label_smoothing, ignore_label, class_weights; got 'smoothing'"),
         ({"label_smoothing": -1}, ValueError, r"label_smoothing must be a number in \[0, 1\]; got -1"),
         ({"class_weights": [1, 2]}, ValueError, r"class_weights must have shape \(4,\)"),
+        ({"label_smoothing": False}, TypeError, "label_smoothing must be a number"),
+        (5, TypeError, "loss_options must be a dictionary; got int"),
+        (0, TypeError, "loss_options must be a dictionary; got int"),
+        ("abc", TypeError, "loss_options must be a dictionary; got str"),
+        ([("label_smoothing", 0.1)], TypeError, "loss_options must be a dictionary; got list"),
         ({"ignore_label": None, "class_weights": [1, 2, 3, float("inf")]}, ValueError, "class_weights must be finite"),
     ],
 )  # fmt: skip
 def test_loss_options_are_checked_when_the_model_is_made(options, error, text):
     with pytest.raises(error, match=f"^TwoLayerNet: {text}"):
         TwoLayerNet(16, 5, 4, loss_options=options)
+    config = {**TwoLayerNet(16, 5, 4).config, "loss_options": options}
+    with pytest.raises(error, match=f"^TwoLayerNet: {text}"):
+        model_from_config(config)
+    with pytest.raises(ValueError, match=r"class_weights must be finite and not negative as float32"):
+        TwoLayerNet(16, 5, 2, dtype=np.float32, loss_options={"class_weights": [1, 1e39]})

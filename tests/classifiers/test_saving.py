@@ -8,10 +8,13 @@ import pytest
 import gconv
 from gconv.classifiers import FullyConnectedNet, ThreeLayerConvNet, TwoLayerNet
 from gconv.classifiers.neural_net import TwoLayerNet as TrainedNet
+from gconv.data_utils import make_synthetic_data
 from gconv.files import CheckpointError, save_checkpoint
+from gconv.solver import Solver
 
 pytest.importorskip("safetensors", reason="safetensors is not installed: pip install 'gconv[demo]'")
 
+SAVED = {"kind": "parameters"}
 MODELS = {
     "best_convnet.npy": lambda: ThreeLayerConvNet((1, 8, 8), 2, 3, 4, 4),
     "best_two_layer_net": lambda: TwoLayerNet(64, 5, 4),
@@ -78,7 +81,7 @@ def test_other_models_and_damaged_files_are_refused_and_change_nothing(tmp_path)
         assert all(other.params[name] is w for name, w in before.items())
     arrays = {f"params.{name}": gconv.get_backend(w).to_numpy(w) for name, w in model.params.items()}
     for averages in ({"running_mean1": np.zeros(6, int)}, {"running_mean9": np.zeros(6, np.float32)}):
-        save_checkpoint(path, arrays | {f"buffers.{name}": array for name, array in averages.items()}, {})
+        save_checkpoint(path, arrays | {f"buffers.{name}": array for name, array in averages.items()}, SAVED)
         with pytest.raises(ValueError, match=r"FullyConnectedNet.load: path must have running averages as"):
             model.load(path)
     assert not model.buffers
@@ -87,6 +90,50 @@ def test_other_models_and_damaged_files_are_refused_and_change_nothing(tmp_path)
         path.write_bytes(damaged)
         with pytest.raises(CheckpointError, match=r"net\.npy"):
             model.load(path)
+
+
+MEANS, VARIANCES = (np.zeros(6, np.float32), np.ones(6, np.float32))
+
+
+@pytest.mark.parametrize(
+    ("changes", "description", "text"),
+    [
+        (
+            {"buffers.running_var1": None},
+            SAVED,
+            r"path must have running averages as \{'running_mean1'.*, or none; got",
+        ),
+        ({"buffers.running_var1": -VARIANCES}, SAVED, r"variances not negative; got .* with running_var1 = \[-1"),
+        ({"buffers.running_var1": VARIANCES * np.nan}, SAVED, r"finite running averages, .* with running_var1 = \[nan"),
+        ({"buffers.running_mean1": VARIANCES * np.float32(np.inf)}, SAVED, r"with running_mean1 = \[inf"),
+        ({"W1": MEANS}, SAVED, r"path must hold parameters and running averages only; got .* with W1"),
+        ({"optim.W1": MEANS}, SAVED, r"only; got .* with optim.W1"),
+        ({"params.W9": MEANS}, SAVED, r"path must be of a model with"),
+        ({}, {}, r"path must be a file that save wrote; got .*, a file of the kind None"),
+        ({}, {"kind": 5}, r"a file of the kind 5"),
+    ],
+)
+def test_what_no_model_s_save_writes_is_refused_and_changes_nothing(tmp_path, changes, description, text):
+    path, model = tmp_path / "net", FullyConnectedNet([6], 64, 4, normalization="batchnorm")
+    model.loss(model.params["W1"].T, model.params["b1"].astype(int))  # makes running averages
+    arrays = {f"params.{name}": gconv.get_backend(w).to_numpy(w) + 1 for name, w in model.params.items()}
+    arrays |= {"buffers.running_mean1": MEANS, "buffers.running_var1": VARIANCES, **changes}
+    save_checkpoint(path, {name: array for name, array in arrays.items() if array is not None}, description)
+    params, buffers = dict(model.params), model.buffers
+    with pytest.raises(ValueError, match=rf"FullyConnectedNet.load: .*{text}"):
+        model.load(path)
+    assert all(model.params[name] is w for name, w in params.items())
+    assert model.buffers.keys() == buffers.keys()
+    assert all(model.buffers[name] is array for name, array in buffers.items())
+
+
+def test_a_checkpoint_of_a_solver_is_named_as_one(tmp_path):
+    model = TwoLayerNet(192, 3, 4)
+    solver = Solver(model, make_synthetic_data(), num_epochs=0, verbose=False)
+    solver.save(tmp_path / "checkpoint")
+    with pytest.raises(ValueError, match=r"TwoLayerNet.load: .*a Solver's checkpoint. Go on .* Solver.resume\(path\)"):
+        model.load(tmp_path / "checkpoint")
+    solver.resume(tmp_path / "checkpoint")  # what the message says to do
 
 
 def test_a_file_that_can_t_be_written_leaves_the_old_one(tmp_path, monkeypatch):

@@ -7,10 +7,12 @@ from gconv.classifiers.cnn import *  # noqa: F403
 from gconv.classifiers.fc_net import *  # noqa: F403
 from gconv.classifiers.neural_net import TwoLayerNet as TrainedNet
 from gconv.gradient_check import eval_numerical_gradient, rel_error
+from gconv.optim import rmsprop
 from gconv.solver import Solver
 
 SIZES = {"input_dim": 15, "num_classes": 10, "weight_scale": 5e-2, "dtype": np.float64}
 CLOSE = {"rel": 1e-9}
+FOUR = (np.ones((5, 4)), np.zeros(5, int), np.ones((2, 4)), np.zeros(2, int))
 
 
 def two_samples():
@@ -77,7 +79,12 @@ def test_dropout_of_0_and_1_is_none():
     [
         (lambda **k: FullyConnectedNet([4], **k), {"use_batchnorm": "normalization=.*gconv.courses.cs231n_2017"}),  # noqa: F405
         (lambda **k: TwoLayerNet(**k), {"hidden_dims": "courses.ucla", "std": "classifiers.neural_net"}),  # noqa: F405
-        (lambda **k: ThreeLayerConvNet(**k), {"use_batchnorm": "courses.ucla.cnn"}),  # noqa: F405
+        (lambda **k: ThreeLayerConvNet(**k), {"use_batchnorm": "courses.ucla.cnn, and False"}),  # noqa: F405
+        (lambda **k: TrainedNet(**k), {"input_dim": "classifiers.fc_net", "hidden_dims": "courses.ucla.fc_net"}),
+        (
+            lambda **k: TrainedNet(4, 5, 3).train(*FOUR, **k),
+            {"lr_decay": "gconv.solver", "momentum": "courses.cs231n_2015"},
+        ),
         (lambda **k: Solver(None, {}, **k), {"acc_frequency": "cs231n_2015.classifier_trainer", "reg": "cs231n_2015"}),
     ],
 )
@@ -87,6 +94,16 @@ def test_an_unknown_keyword_s_error_names_the_root_that_knows_it(make, named):
             make(**{keyword: 1})
     with pytest.raises(ValueError, match=r"got nonsense$"):
         make(nonsense=1)
+
+
+def test_an_unknown_rule_s_and_key_s_error_names_the_root_that_knows_it():
+    model = TwoLayerNet(4, 3, 2)  # noqa: F405
+    with pytest.raises(ValueError, match=r"got 'sgd_nesterov_momentum'\. .* is nesterov_momentum here; .*courses.ucla"):
+        Solver(model, update_rule="sgd_nesterov_momentum")
+    with pytest.raises(ValueError, match=r"got 'momentum'\. .* is sgd_momentum here; .*courses.cs231n_2015"):
+        Solver(model, update_rule="momentum")
+    with pytest.raises(ValueError, match=r"rmsprop: config must have keys among .*; got 'a'\. 'a' is .*courses.ucla"):
+        rmsprop(np.ones(2), np.ones(2), {"a": np.ones(2)})
 
 
 def toy(cls):
@@ -128,6 +145,14 @@ def test_what_the_two_layer_net_refuses():
         net.train(X, y, X, y, batch_size=0)
     with pytest.raises(ValueError, match=r"TwoLayerNet.train: len\(X\) must be a positive integer; got 0"):
         net.train(X[:0], y[:0], X, y)
+    with pytest.raises(ValueError, match=r"TwoLayerNet.train: len\(X_val\) must be a positive integer; got 0"):
+        net.train(X, y, X[:0], y[:0])
+    with pytest.raises(ValueError, match=r"TwoLayerNet.train: y_val must have shape \(5,\) to match X_val \(5, 4\)"):
+        net.train(X, y, X, y[:, None])
+    with pytest.raises(ValueError, match=r"TwoLayerNet.train: keywords must be the documented ones; got mu$"):
+        net.train(X, y, X, y, mu=0.9)
+    with pytest.raises(TypeError, match=r"TwoLayerNet: hidden_size must be a positive integer; got None"):
+        TrainedNet(4)
     with pytest.raises(ValueError, match=r"TwoLayerNet.loss: reg must be a number in \[0, inf\]; got -1"):
         net.loss(X, y, reg=-1)
 

@@ -126,6 +126,14 @@ def test_what_is_refused():
         train(X, y, X, y, model, two_layer_net, update="adam")
     with pytest.raises(ValueError, match=r"ClassifierTrainer.train: len\(X\) must be a positive integer; got 0"):
         train(X[:0], y[:0], X, y, model, two_layer_net)
+    with pytest.raises(ValueError, match=r"ClassifierTrainer.train: len\(X_val\) must be a positive integer; got 0"):
+        train(X, y, X[:0], y[:0], model, two_layer_net)
+    with pytest.raises(ValueError, match=r"ClassifierTrainer.train: y must have shape \(5,\) to match X"):
+        train(X, y[:4], X, y, model, two_layer_net)
+    with pytest.raises(ValueError, match=r"ClassifierTrainer.train: keywords must be .*; got lr$"):
+        train(X, y, X, y, model, two_layer_net, lr=1)
+    with pytest.raises(ValueError, match=r"got num_iters\. .*gconv.classifiers.neural_net"):
+        train(X, y, X, y, model, two_layer_net, num_iters=1)
     with pytest.raises(ValueError, match=r"init_two_layer_convnet: filter_size must be odd; got 4"):
         init_two_layer_convnet(filter_size=4)  # noqa: F405
     with pytest.raises(ValueError, match=r"init_two_layer_convnet: input_shape must have an even height and width"):

@@ -54,6 +54,11 @@ def test_p_is_the_probability_to_drop():
         dropout_forward(x, {"mode": "train", "p": 1})  # noqa: F405
 
 
+def test_loss_options_are_gconv_s():
+    model = FullyConnectedNet([5], 4, 3, use_batchnorm=True, loss_options={"ignore_label": 9})  # noqa: F405
+    assert float(model.loss(np.ones((2, 4)), np.array([9, 9]))[0]) == 0
+
+
 def test_what_the_network_refuses():
     with pytest.raises(
         ValueError, match=r"FullyConnectedNet: dropout must be below 1, it is the share that is dropped"

@@ -79,6 +79,12 @@ def test_the_update_rules_with_this_course_s_keys():
     assert config["t"] == 1
 
 
+def test_a_config_that_is_none_is_refused_as_gconv_optim_does():
+    for rule in (rmsprop, adam):
+        with pytest.raises(TypeError, match=rf"{rule.__name__}: config must be a dictionary; got int"):
+            rule(np.ones(2), np.ones(2), 5)
+
+
 def test_dropout_keeps():
     np.random.seed(0)
     x = np.random.randn(500, 500) + 10
@@ -119,11 +125,22 @@ def test_the_convolutional_layers():
     assert model.loss(x).shape == (2, 10)
 
 
+@pytest.mark.parametrize("cls", [FullyConnectedNet, TwoLayerNet])  # noqa: F405
+def test_loss_options_are_gconv_s(cls):
+    sizes = {"hidden_dims": 5} if cls is TwoLayerNet else {"hidden_dims": [5]}  # noqa: F405
+    model = cls(input_dim=4, num_classes=3, loss_options={"ignore_label": 9}, **sizes)
+    loss, grads = model.loss(np.ones((2, 4)), np.array([9, 9]))
+    assert (float(loss), model.config["loss_options"]) == (0, {"ignore_label": 9})
+    assert not grads["b2"].any()
+
+
 def test_what_is_refused():
     with pytest.raises(ValueError, match=r"ThreeLayerConvNet: use_batchnorm must be False"):
         ThreeLayerConvNet(use_batchnorm=True)  # noqa: F405
     with pytest.raises(ValueError, match=r"TwoLayerNet: .* got hidden_dim\. .*gconv.classifiers.fc_net"):
         TwoLayerNet(hidden_dim=3)  # noqa: F405
+    with pytest.raises(ValueError, match=r"TwoLayerNet: .* got input_dim\. .*gconv.classifiers.fc_net"):
+        TrainedNet(input_dim=4)
     with pytest.raises(ValueError, match=r"TwoLayerNet: dropout must be 0 or 1"):
         TwoLayerNet(dropout=0.5)  # noqa: F405
 

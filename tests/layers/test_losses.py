@@ -183,6 +183,40 @@ def test_scores_of_minus_infinity_rule_a_class_out(backend):
     np.testing.assert_allclose(backend.to_numpy(dx), [[-0.5, 0, 0.5], [0, 0, 0]])
 
 
+# Rows of scores, and whether each is NaN in PyTorch's loss too, where its label weighs 0.
+NOT_FINITE = {
+    "nan at the label": ([np.nan, 0, 1], True),
+    "nan elsewhere": ([0, np.nan, 1], True),
+    "inf at the label": ([np.inf, 0, 1], True),
+    "inf elsewhere": ([0, 1, np.inf], True),
+    "-inf at the label": ([-np.inf, 0, 1], False),
+    "-inf elsewhere": ([0, -np.inf, 1], False),
+    "-inf everywhere": ([-np.inf] * 3, True),
+}
+
+
+@pytest.mark.parametrize(("row", "reaches"), NOT_FINITE.values(), ids=NOT_FINITE)
+def test_nan_reaches_the_loss_of_a_sample_that_weighs_nothing_and_not_of_an_ignored_one(backend, dtype, row, reaches):
+    x = np.array([row, [0, 1, 2]], dtype)
+    last_loss, last_dx = definition(x[1:], np.array([1]))
+    for scores in (x, x[:1]):  # and where the weights' sum is 0
+        labels = backend.asarray(np.array([0, 1])[: len(scores)])
+        loss, dx = softmax_loss(backend.asarray(scores), labels, class_weights=[0, 1, 1])
+        dx = backend.to_numpy(dx)
+        assert np.isnan(float(loss)) == reaches
+        assert np.isnan(dx[0]).all() == reaches
+        assert reaches or (not dx[0].any() and float(loss) == pytest.approx(last_loss * (len(scores) - 1), rel=1e-6))
+    loss, dx = softmax_loss(backend.asarray(x), backend.asarray(np.array([7, 1])), ignore_label=7)
+    assert float(loss) == pytest.approx(last_loss, rel=1e-6)
+    np.testing.assert_allclose(backend.to_numpy(dx), [[0, 0, 0], *last_dx], rtol=1e-6)
+
+
+def test_a_loss_of_zero_has_no_sign(backend):
+    x, y = backend.asarray(np.zeros((2, 1))), backend.asarray(np.zeros(2, np.int64))
+    for options in ({"label_smoothing": 0.1}, {"ignore_label": 0}, {"class_weights": [0.0]}):
+        assert str(float(softmax_loss(x, y, **options)[0])) == "0.0"
+
+
 @pytest.mark.peers
 @pytest.mark.parametrize("options", [*CHOICES.values(), *PROBABILITIES], ids=str)
 def test_choices_against_pytorch(backend, rng, options):

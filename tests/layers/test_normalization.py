@@ -134,6 +134,16 @@ def test_variance_keeps_its_digits_where_the_mean_is_large(backend, rng):
     assert np.abs(backend.to_numpy(out) - exact).max() < 2e-3
 
 
+def test_the_smallest_eps_normalises_a_constant_to_zero(backend):
+    for dtype, eps in ((np.float32, 1e-44), (np.float64, 1e-60)):
+        x, ones, zeros = (backend.asarray(array) for array in (np.full((4, 3), 7, dtype), *np.eye(2, 3, dtype=dtype)))
+        for out, _ in (
+            batchnorm_forward(x, ones, zeros * 0, {"mode": "train", "eps": eps}),
+            layernorm_forward(x, ones, zeros * 0, {"eps": eps}),
+        ):
+            assert not backend.to_numpy(out).any()
+
+
 def test_an_empty_batch_leaves_the_running_averages_alone(backend):
     kept = backend.asarray(np.array([1.0, 2.0]))
     bn_param = {"mode": "train", "running_mean": kept, "running_var": kept}

@@ -300,7 +300,7 @@ def test_the_running_averages_of_the_best_check_are_installed(backend, data):
     ("options", "error", "text"),
     [
         ({"learning_rate": 1}, ValueError, "keywords must be the documented ones; got learning_rate"),
-        ({"update_rule": "sdg"}, ValueError, "update_rule must be one of sgd, .*; got 'sdg'"),
+        ({"update_rule": "sdg"}, ValueError, "update_rule must be one of 'sgd', .*; got 'sdg'"),
         ({"update_rule": "Config"}, ValueError, "update_rule must be one of"),
         ({"update_rule": "backend_of"}, ValueError, "update_rule must be one of"),
         ({"optim_config": {"learning_rte": 1}}, ValueError, "optim_config must have keys among .*; got learning_rte"),

@@ -8,14 +8,21 @@ from typing import Any
 import numpy as np
 
 from gconv import optim
-from gconv._arguments import backend_of
-from gconv._checks import one_of, positive_int, real_number
+from gconv._checks import one_of, positive_int, real_number, refuse_unknown
 from gconv._typing import Array
 from gconv.backends import get_backend
+from gconv.classifiers.samples import check_samples, share_right
 
 __all__ = ["ClassifierTrainer"]
 
 Model = dict[str, Array]
+
+# What the loops of later years know.
+OF_SOLVER = ("update_rule", "optim_config", "lr_decay", "print_every")
+ELSEWHERE = {
+    **dict.fromkeys(OF_SOLVER, "of the Solver in gconv.solver"),
+    "num_iters": "of TwoLayerNet.train in gconv.classifiers.neural_net",
+}
 
 
 class ClassifierTrainer:
@@ -48,6 +55,7 @@ class ClassifierTrainer:
         batch_size: int = 100,
         acc_frequency: int | None = None,
         verbose: bool = False,
+        **unknown: Any,
     ) -> tuple[Model, list[float], list[float], list[float]]:
         """Train ``model``, whose arrays are replaced by the new ones, and print how it ended.
 
@@ -87,18 +95,20 @@ class ClassifierTrainer:
         Raises
         ------
         ValueError, TypeError
-            If a number is out of range or of a wrong type, the update unknown, or there are no samples; for samples
-            and labels that are no arrays, or of two modules.
+            For unknown keywords; if a number is out of range or of a wrong type, the update unknown, there are no
+            samples, to train or to validate on, or not a label for each; for samples and labels that are no arrays, or
+            of two modules.
         """
         func = "ClassifierTrainer.train"
+        refuse_unknown(func, unknown, ELSEWHERE)
         rule = RULES[one_of(func, "update", update, tuple(RULES))]
         rate, decay = (
             real_number(func, "learning_rate", learning_rate, 0),
             real_number(func, "learning_rate_decay", learning_rate_decay, 0),
         )
         numbers = {"momentum": real_number(func, "momentum", momentum, 0, 1)} if update == "momentum" else {}
-        backend = backend_of(func, X=X, y=y, X_val=X_val, y_val=y_val)
-        samples, size = positive_int(func, "len(X)", len(X)), positive_int(func, "batch_size", batch_size)
+        backend = check_samples(func, X, y, X_val, y_val)
+        samples, size = len(X), positive_int(func, "batch_size", batch_size)
         epochs = positive_int(func, "num_epochs", num_epochs)
         every = None if acc_frequency is None else positive_int(func, "acc_frequency", acc_frequency)
         per_epoch = max(samples // size, 1) if sample_batches else 1
@@ -121,8 +131,8 @@ class ClassifierTrainer:
                 epoch += 1
             if epoch_ends or iteration == 0 or (every is not None and iteration % every == 0):
                 chosen = backend.asarray(np.random.choice(samples, 1000)) if samples > 1000 else slice(None)
-                train_acc_history.append(_accuracy(loss_function(X[chosen], model), y[chosen]))
-                val_acc_history.append(_accuracy(loss_function(X_val, model), y_val))
+                train_acc_history.append(share_right(loss_function(X[chosen], model), y[chosen]))
+                val_acc_history.append(share_right(loss_function(X_val, model), y_val))
                 if val_acc_history[-1] > best_accuracy:
                     # The arrays themselves: a step makes new ones and leaves these as they are.
                     best_model, best_accuracy = dict(model), val_acc_history[-1]
@@ -147,7 +157,3 @@ RULES: dict[str, Callable[..., tuple[Array, dict[str, Any]]]] = {
     "momentum": optim.sgd_momentum,
     "rmsprop": _rmsprop,
 }
-
-
-def _accuracy(scores: Array, y: Array) -> float:
-    return float((get_backend(scores).xp.argmax(scores, axis=1) == y).mean())

@@ -24,7 +24,7 @@ class TwoLayerNet(_fc_net.TwoLayerNet):
 
     Parameters
     ----------
-    input_dim, num_classes, weight_scale, reg
+    input_dim, num_classes, weight_scale, reg, loss_options
         As there.
     hidden_dims : int
         Its hidden_dim.
@@ -45,12 +45,14 @@ class TwoLayerNet(_fc_net.TwoLayerNet):
         dropout: float = 1,
         weight_scale: float = 1e-3,
         reg: float = 0.0,
+        *,
+        loss_options: dict[str, Any] | None = None,
         **unknown: Any,
     ) -> None:
         refuse_unknown("TwoLayerNet", unknown, ELSEWHERE)
         if dropout not in (0, 1):
             raise ValueError(f"TwoLayerNet: dropout must be 0 or 1, this network has none; got {dropout}")
-        super().__init__(input_dim, hidden_dims, num_classes, weight_scale, reg)
+        super().__init__(input_dim, hidden_dims, num_classes, weight_scale, reg, loss_options=loss_options)
 
 
 class FullyConnectedNet(_fc_net.FullyConnectedNet):
@@ -58,7 +60,7 @@ class FullyConnectedNet(_fc_net.FullyConnectedNet):
 
     Parameters
     ----------
-    hidden_dims, input_dim, num_classes, reg, weight_scale, dtype, seed, rng
+    hidden_dims, input_dim, num_classes, reg, weight_scale, dtype, seed, rng, loss_options
         As there.
     dropout : float
         Probability to *keep* a value, as in this course since 2020; 0 and 1 mean no dropout. Before it was the
@@ -85,12 +87,14 @@ class FullyConnectedNet(_fc_net.FullyConnectedNet):
         seed: int | None = None,
         *,
         rng: int | np.random.Generator | None = None,
+        loss_options: dict[str, Any] | None = None,
         **unknown: Any,
     ) -> None:
         refuse_unknown("FullyConnectedNet", unknown, ELSEWHERE)
         keep = real_number("FullyConnectedNet", "dropout", dropout, 0, 1) or 1.0
         normalization = "batchnorm" if use_batchnorm else None
+        numbers = (reg, weight_scale, dtype, seed)
         super().__init__(
-            hidden_dims, input_dim, num_classes, keep, normalization, reg, weight_scale, dtype, seed, rng=rng
+            hidden_dims, input_dim, num_classes, keep, normalization, *numbers, rng=rng, loss_options=loss_options
         )
         self.use_batchnorm = bool(use_batchnorm)

@@ -27,8 +27,15 @@ class TwoLayerNet(_neural_net.TwoLayerNet):
 
     l2_factor = 0.5
 
-    def __init__(self, input_size: int, hidden_size: int, output_size: int, std: float = 1e-4) -> None:
-        super().__init__(input_size, hidden_size, output_size, std)
+    def __init__(
+        self,
+        input_size: int | None = None,
+        hidden_size: int | None = None,
+        output_size: int | None = None,
+        std: float = 1e-4,
+        **unknown: Any,
+    ) -> None:
+        super().__init__(input_size, hidden_size, output_size, std, **unknown)
         # The values are drawn in rows of the transposed matrices: the same numbers, in the course's places.
         for name in ("W1", "W2"):
             self.params[name] = self.params[name].reshape(self.params[name].shape[::-1])

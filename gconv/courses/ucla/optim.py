@@ -33,6 +33,8 @@ def _renamed(
 ) -> tuple[Array, Config]:
     """Return what a rule returns, whose state has other keys; ``config`` itself is updated, as elsewhere."""
     config = {} if config is None else config
+    if not isinstance(config, dict):
+        return rule(w, dw, config)  # whose error it is
     next_w, found = rule(w, dw, {names.get(key, key): value for key, value in config.items()})
     here = {theirs: ours for ours, theirs in names.items()}
     config.update({here.get(key, key): value for key, value in found.items()})

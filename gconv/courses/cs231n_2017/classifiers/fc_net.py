@@ -23,7 +23,7 @@ class FullyConnectedNet(_fc_net.FullyConnectedNet):  # type: ignore[no-redef]
 
     Parameters
     ----------
-    hidden_dims, input_dim, num_classes, reg, weight_scale, dtype, seed, rng
+    hidden_dims, input_dim, num_classes, reg, weight_scale, dtype, seed, rng, loss_options
         As in gconv.classifiers.fc_net.
     dropout : float
         Probability to *drop* a value, in [0, 1); 0 means no dropout.
@@ -58,6 +58,7 @@ class FullyConnectedNet(_fc_net.FullyConnectedNet):  # type: ignore[no-redef]
         seed: int | None = None,
         *,
         rng: int | np.random.Generator | None = None,
+        loss_options: dict[str, Any] | None = None,
         **unknown: Any,
     ) -> None:
         refuse_unknown("FullyConnectedNet", unknown, ELSEWHERE)
@@ -67,8 +68,9 @@ class FullyConnectedNet(_fc_net.FullyConnectedNet):  # type: ignore[no-redef]
                 f"FullyConnectedNet: dropout must be below 1, it is the share that is dropped; got {dropout}"
             )
         normalization = "batchnorm" if use_batchnorm else None
+        numbers = (reg, weight_scale, dtype, seed)
         super().__init__(
-            hidden_dims, input_dim, num_classes, 1 - share, normalization, reg, weight_scale, dtype, seed, rng=rng
+            hidden_dims, input_dim, num_classes, 1 - share, normalization, *numbers, rng=rng, loss_options=loss_options
         )
         self.use_batchnorm = bool(use_batchnorm)
         if self.use_dropout:
