@@ -10,6 +10,7 @@ import math
 from typing import Any
 
 from gconv._arguments import prepare, prepare_layer
+from gconv._caches import ARRAY, BIAS, PARAM, check_cache, opened
 from gconv._checks import check_shape
 from gconv._memory import names_memory_errors
 from gconv._typing import Array
@@ -242,7 +243,7 @@ def max_pool_forward_im2col(x: Array, pool_param: dict[str, Any]) -> tuple[Array
 def max_pool_backward_im2col(dout: Array, cache: PoolCache) -> Array:
     """Sum a column matrix that holds each gradient at its maximum; as max_pool_backward_fast."""
     func = "max_pool_backward_im2col"
-    argmax, pool = cache
+    argmax, pool = opened(func, cache, ARRAY, PoolGeometry)
     backend, dout = prepare(func, dout=dout)
     check_shape(func, "dout", dout, pool.out, "of the output")
     places = backend.xp.arange(math.prod(pool.window))[:, None]
@@ -327,6 +328,7 @@ def avg_pool_backward_fast(dout: Array, cache: PoolGeometry) -> Array:
         If ``dout`` has another shape than the output.
     """
     func = "avg_pool_backward_fast"
+    check_cache(func, cache, PoolGeometry)
     backend, dout = prepare(func, dout=dout)
     check_shape(func, "dout", dout, cache.out, "of the output")
     return backend.avg_pool_backward(dout, cache)
@@ -342,7 +344,7 @@ def _conv_arguments(
 def _conv_backward_arguments(
     func: str, dout: Array, cache: ConvCache
 ) -> tuple[Backend, Array, Array, Array, ConvGeometry]:
-    x, w, _, conv_param = cache
+    x, w, _, conv_param = opened(func, cache, ARRAY, ARRAY, BIAS, PARAM)
     backend, dout, xs, ws = prepare(func, dout=dout, x=x, w=w)
     geometry = conv_param_geometry(func, xs, ws, conv_param)
     check_shape(func, "dout", dout, geometry.out, "of the output")
@@ -371,7 +373,7 @@ def _maxima(backend: Backend, windows: Array, pool: PoolGeometry) -> tuple[Array
 
 
 def _max_pool_backward(func: str, dout: Array, cache: PoolCache) -> Array:
-    argmax, pool = cache
+    argmax, pool = opened(func, cache, ARRAY, PoolGeometry)
     backend, dout = prepare(func, dout=dout)
     check_shape(func, "dout", dout, pool.out, "of the output")
     return backend.max_pool_backward(dout, argmax, pool)

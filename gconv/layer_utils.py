@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from gconv._arguments import prepare, prepare_layer
+from gconv._caches import ARRAY, BIAS, PARAM, check_cache, opened
 from gconv._checks import check_shape
 from gconv._memory import names_memory_errors
 from gconv._typing import Array
@@ -31,7 +32,7 @@ from gconv.layers import (
     spatial_batchnorm_backward,
 )
 from gconv.layers.affine import affine_activation
-from gconv.layers.batchnorm import batchnorm_activation
+from gconv.layers.batchnorm import BatchnormCache, batchnorm_activation
 
 __all__ = [
     "affine_bn_relu_backward",
@@ -55,6 +56,8 @@ __all__ = [
 ]
 
 Gradients = tuple[Array | None, ...]
+# What is in the caches of the layers that a sandwich is made of.
+AFFINE, CONV, LEAKY, POOL = (ARRAY, ARRAY, BIAS), (ARRAY, ARRAY, BIAS, PARAM), (ARRAY, PARAM), (ARRAY, PoolGeometry)
 
 
 class ConvReluPoolCache(NamedTuple):
@@ -92,7 +95,7 @@ def affine_relu_forward(x: Array, w: Array, b: Array | None) -> tuple[Array, Any
 @names_memory_errors
 def affine_relu_backward(dout: Array, cache: Any, input_grad: bool = True) -> Gradients:
     """Return (dx, dw, db) of affine_relu_forward for dout (N, M)."""
-    affine_cache, relu_cache = cache
+    affine_cache, relu_cache = opened("affine_relu_backward", cache, AFFINE, ARRAY)
     return affine_backward(relu_backward(dout, relu_cache), affine_cache, input_grad)
 
 
@@ -121,7 +124,7 @@ def affine_leaky_relu_forward(x: Array, w: Array, b: Array | None, lrelu_param: 
 @names_memory_errors
 def affine_leaky_relu_backward(dout: Array, cache: Any, input_grad: bool = True) -> Gradients:
     """Return (dx, dw, db) of affine_leaky_relu_forward for dout (N, M)."""
-    affine_cache, relu_cache = cache
+    affine_cache, relu_cache = opened("affine_leaky_relu_backward", cache, AFFINE, LEAKY)
     return affine_backward(leaky_relu_backward(dout, relu_cache), affine_cache, input_grad)
 
 
@@ -152,7 +155,7 @@ def affine_bn_relu_forward(
 @names_memory_errors
 def affine_bn_relu_backward(dout: Array, cache: Any, input_grad: bool = True) -> Gradients:
     """Return (dx, dw, db, dgamma, dbeta) of affine_bn_relu_forward for dout (N, M)."""
-    affine_cache, bn_cache = cache
+    affine_cache, bn_cache = opened("affine_bn_relu_backward", cache, AFFINE, BatchnormCache)
     daffine, dgamma, dbeta = batchnorm_backward_alt(dout, bn_cache)
     return *affine_backward(daffine, affine_cache, input_grad), dgamma, dbeta
 
@@ -182,7 +185,7 @@ def conv_relu_forward(x: Array, w: Array, b: Array | None, conv_param: dict[str,
 @names_memory_errors
 def conv_relu_backward(dout: Array, cache: Any, input_grad: bool = True) -> Gradients:
     """Return (dx, dw, db) of conv_relu_forward for dout (N, F, H', W')."""
-    conv_cache, relu_cache = cache
+    conv_cache, relu_cache = opened("conv_relu_backward", cache, CONV, ARRAY)
     return conv_backward_fast(relu_backward(dout, relu_cache), conv_cache, input_grad)
 
 
@@ -213,7 +216,7 @@ def conv_leaky_relu_forward(
 @names_memory_errors
 def conv_leaky_relu_backward(dout: Array, cache: Any, input_grad: bool = True) -> Gradients:
     """Return (dx, dw, db) of conv_leaky_relu_forward for dout (N, F, H', W')."""
-    conv_cache, relu_cache = cache
+    conv_cache, relu_cache = opened("conv_leaky_relu_backward", cache, CONV, LEAKY)
     return conv_backward_fast(leaky_relu_backward(dout, relu_cache), conv_cache, input_grad)
 
 
@@ -250,7 +253,7 @@ def conv_bn_relu_forward(
 @names_memory_errors
 def conv_bn_relu_backward(dout: Array, cache: Any, input_grad: bool = True) -> Gradients:
     """Return (dx, dw, db, dgamma, dbeta) of conv_bn_relu_forward for dout (N, F, H', W')."""
-    conv_cache, bn_cache = cache
+    conv_cache, bn_cache = opened("conv_bn_relu_backward", cache, CONV, BatchnormCache)
     dconv, dgamma, dbeta = spatial_batchnorm_backward(dout, bn_cache)
     return *conv_backward_fast(dconv, conv_cache, input_grad), dgamma, dbeta
 
@@ -286,6 +289,7 @@ def conv_relu_pool_forward(
 def conv_relu_pool_backward(dout: Array, cache: ConvReluPoolCache, input_grad: bool = True) -> Gradients:
     """Return (dx, dw, db) of conv_relu_pool_forward for dout (N, F, H'', W'')."""
     func = "conv_relu_pool_backward"
+    check_cache(func, cache, ConvReluPoolCache)
     conv, pool = cache.conv, cache.pool
     backend, dout, x, w, out = prepare(func, dout=dout, x=cache.x, w=cache.w, out=cache.out)
     check_shape(func, "dout", dout, pool.out, "of the output")
@@ -325,7 +329,7 @@ def conv_leaky_relu_pool_forward(
 @names_memory_errors
 def conv_leaky_relu_pool_backward(dout: Array, cache: Any, input_grad: bool = True) -> Gradients:
     """Return (dx, dw, db) of conv_leaky_relu_pool_forward for dout (N, F, H'', W'')."""
-    conv_cache, pool_cache = cache
+    conv_cache, pool_cache = opened("conv_leaky_relu_pool_backward", cache, (CONV, LEAKY), POOL)
     return conv_leaky_relu_backward(max_pool_backward_fast(dout, pool_cache), conv_cache, input_grad)
 
 
@@ -363,5 +367,5 @@ def conv_bn_relu_pool_forward(
 @names_memory_errors
 def conv_bn_relu_pool_backward(dout: Array, cache: Any, input_grad: bool = True) -> Gradients:
     """Return (dx, dw, db, dgamma, dbeta) of conv_bn_relu_pool_forward for dout (N, F, H'', W'')."""
-    conv_cache, pool_cache = cache
+    conv_cache, pool_cache = opened("conv_bn_relu_pool_backward", cache, (CONV, BatchnormCache), POOL)
     return conv_bn_relu_backward(max_pool_backward_fast(dout, pool_cache), conv_cache, input_grad)

@@ -61,7 +61,7 @@ Solver(model, make_synthetic_data(), num_epochs=1, verbose=False).train()
 
 # The layers of the design, lowest first: a module imports from its own layer or a lower one.
 LAYERS = [
-    ("_typing", "_checks", "_progress", "files", "kernels", "geometry"),
+    ("_typing", "_checks", "_caches", "_progress", "files", "kernels", "geometry"),
     ("backends",),
     ("_arguments", "_memory", "_updates", "datasets"),
     ("layers", "im2col", "fast_layers", "optim", "gradient_check", "data_utils"),

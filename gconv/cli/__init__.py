@@ -18,10 +18,15 @@ from gconv.cli.train import train
 __all__ = ["main"]
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}, invoke_without_command=True
+)
 @click.version_option(__version__, prog_name="gconv")
-def gconv() -> None:
+@click.pass_context
+def gconv(context: click.Context) -> None:
     """Convolutional networks on NumPy or CuPy arrays: train one, evaluate it, see what this machine offers."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
 for command in (train, sweep, evaluate, bench, info):

@@ -21,9 +21,19 @@ ROWS = r"^(seed conv float64|max pool 2x2 float64|max pool 3x3 float64|step, bat
 NAIVE_ROWS = r"^(seed conv|max pool)"
 
 
+def _pattern(context: click.Context, param: click.Parameter, value: str) -> str:
+    try:
+        re.compile(value)
+    except re.error as error:
+        raise click.UsageError(f"--rows must be a regular expression; got {value!r}: {error}") from error
+    return value
+
+
 @click.command()
 @click.option("--images", default=10, show_default=True, type=click.IntRange(1, 100), help="Batch of the convolution.")
-@click.option("--rows", "pattern", default=ROWS, help="Regular expression: which rows; '' for all that fit.")
+@click.option(
+    "--rows", "pattern", default=ROWS, callback=_pattern, help="Regular expression: which rows; '' for all that fit."
+)
 @click.option("--rounds", default=3, show_default=True, type=click.IntRange(1), help="Turns of each library.")
 @click.option("--samples", default=5, show_default=True, type=click.IntRange(1), help="Samples in each turn.")
 @click.option("--output", type=click.Path(file_okay=False, path_type=Path), help="Folder for bench.json and bench.png.")

@@ -7,7 +7,7 @@ import platform
 import click
 
 from gconv import __version__
-from gconv.backends import NAMES, get_backend, unavailable_reason
+from gconv.backends import NAMES, BackendUnavailableError, get_backend, unavailable_reason
 from gconv.backends.cpu import kernels
 from gconv.backends.gpu_diagnosis import describe_gpu
 from gconv.backends.threads import get_num_threads
@@ -37,7 +37,7 @@ def info() -> None:
         "Python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
         "packages": ", ".join(f"{name} {package_version(name)}" for name in PACKAGES),
         **{f"backend {name}": unavailable_reason(name) or _ready(name) for name in NAMES},
-        "default backend": get_backend().name,
+        "default backend": _default(),
         "kernels": "compiled" if kernels else "missing: NumPy alone; install a C++ compiler, then gconv again",
         "SIMD": _simd(),
         "OpenMP": _openmp(),
@@ -47,6 +47,13 @@ def info() -> None:
     }
     for name, value in rows.items():
         click.echo(f"{name:16} {value}")
+
+
+def _default() -> str:
+    try:
+        return get_backend().name
+    except (BackendUnavailableError, ValueError) as error:
+        return f"none: {error}"
 
 
 def _ready(backend: str) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from gconv.backends.update_rules import UPDATE_RULES
 from gconv.classifiers import ThreeLayerConvNet
 from gconv.cli.source import DataSet
+from gconv.cli.types import Number, flag
 from gconv.solver import Solver
 from gconv.training.augmentation import Augment
 from gconv.training.callbacks import (
@@ -25,7 +26,16 @@ from gconv.training.callbacks import (
     WarmUp,
 )
 
-__all__ = ["DEFAULTS", "OPTIONS", "build", "data_option", "training_options", "with_defaults"]
+__all__ = [
+    "DEFAULTS",
+    "OPTIONS",
+    "build",
+    "check_options",
+    "check_together",
+    "data_option",
+    "training_options",
+    "with_defaults",
+]
 
 # The digits are 8x8 pixels and few: small filters, more epochs.
 DEFAULTS = {
@@ -34,7 +44,7 @@ DEFAULTS = {
 }
 SCHEDULES = ("constant", "step", "cosine", "one-cycle")
 POSITIVE = click.IntRange(min=1)
-FROM_ZERO = click.FloatRange(min=0)
+FROM_ZERO, ABOVE_ZERO = Number(), Number(above=True)
 
 
 class Augmentation(click.ParamType):
@@ -62,6 +72,8 @@ def augmentation(text: str) -> Augment:
         name, _, number = word.strip().partition("=")
         if name not in ("flip", "crop", "cutout") or (name == "flip") == bool(number):
             raise ValueError(f"{word!r} is none of them")
+        if changes.get(name):
+            raise ValueError(f"{name} stands there twice")
         changes[name] = True if name == "flip" else int(number)
     return Augment(**changes)
 
@@ -71,14 +83,14 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "epochs": {"type": POSITIVE, "help": "Passes over the training images. [default: 40 digits, 5 CIFAR-10]"},
     "batch_size": {"type": POSITIVE, "default": 50, "help": "Images a step."},
     "update_rule": {"type": click.Choice(list(UPDATE_RULES)), "default": "adam"},
-    "learning_rate": {"type": FROM_ZERO, "default": 1e-3},
+    "learning_rate": {"type": ABOVE_ZERO, "default": 1e-3},
     "reg": {"type": FROM_ZERO, "default": 1e-3, "help": "L2 strength."},
     "num_filters": {"type": POSITIVE, "default": 32},
     "filter_size": {"type": POSITIVE, "help": "Pixels. [default: 3 digits, 7 CIFAR-10]"},
     "hidden_dim": {"type": POSITIVE, "help": "Hidden units. [default: 100 digits, 500 CIFAR-10]"},
     "schedule": {"type": click.Choice(SCHEDULES), "default": "constant", "help": "Of the learning rate."},
     "warm_up": {"type": click.IntRange(min=0), "default": 0, "help": "Iterations in which the rate rises."},
-    "clip_norm": {"type": click.FloatRange(min=0, min_open=True), "help": "Largest norm of the gradients."},
+    "clip_norm": {"type": ABOVE_ZERO, "help": "Largest norm of the gradients."},
     "augment": {
         "type": Augmentation(),
         "metavar": "flip,crop=N,cutout=N",
@@ -105,8 +117,7 @@ def data_option(command: Command) -> Command:
 def training_options(command: Command) -> Command:
     """Add the options of a training to a command."""
     for name, settings in reversed(OPTIONS.items()):
-        flag = "--" + name.replace("_", "-")
-        command = click.option(flag, show_default="default" in settings, **settings)(command)
+        command = click.option(flag(name), show_default="default" in settings, **settings)(command)
     return data_option(command)
 
 
@@ -114,6 +125,37 @@ def with_defaults(options: dict[str, Any]) -> dict[str, Any]:
     """Return the options with the data set's defaults for those that are None."""
     defaults = DEFAULTS.get(options["data"], DEFAULTS["cifar10"])
     return {**options, **{name: value for name, value in defaults.items() if options.get(name) is None}}
+
+
+def check_options(config: dict[str, Any], file: Path, names: Sequence[str] = tuple(OPTIONS)) -> None:
+    """Raise UsageError, which names the file, for a value that a command line could not have given."""
+    for name, settings in ((name, OPTIONS[name]) for name in names):
+        if config[name] is None and "default" not in settings:
+            continue
+        try:
+            found = settings["type"].convert(config[name], None, None)
+        except (click.UsageError, TypeError, ValueError) as error:
+            text = f"{file} is damaged: {flag(name)[2:]} is {config[name]!r:.80}: {error}"
+            raise click.UsageError(text) from error
+        if found != config[name] or isinstance(config[name], bool):
+            raise click.UsageError(f"{file} is damaged: {flag(name)[2:]} must be {found!r}; got {config[name]!r:.80}")
+
+
+def check_together(config: dict[str, Any], data: DataSet) -> None:
+    """Raise UsageError for options that make no sense with each other, or with the data."""
+    images = data.arrays["X_train"]
+    size = min(images.shape[2:])
+    if config["filter_size"] > size:
+        raise click.UsageError(f"--filter-size must be at most {size}, the images' size; got {config['filter_size']}")
+    if config["augment"]:
+        changes = augmentation(config["augment"])
+        for name in ("crop", "cutout"):
+            if getattr(changes, name) >= size:
+                text = f"--augment must have {name} below {size}, the images' size; got {getattr(changes, name)}"
+                raise click.UsageError(text)
+    total = max(len(images) // config["batch_size"], 1) * config["epochs"]
+    if config["warm_up"] > total:
+        raise click.UsageError(f"--warm-up must be at most {total}, the iterations there are; got {config['warm_up']}")
 
 
 def build(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
-__all__ = ["Terminated", "end_like_ctrl_c", "exit_code"]
+__all__ = ["Terminated", "end_like_ctrl_c", "exit_code", "uninterrupted"]
 
 
 class Terminated(KeyboardInterrupt):
@@ -22,6 +24,20 @@ def end_like_ctrl_c() -> None:
 
 def _terminated(number: int, frame: FrameType | None) -> NoReturn:
     raise Terminated
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Let SIGINT and SIGTERM wait: what is written here is soon done, and is not to be lost."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def exit_code(error: BaseException) -> int:

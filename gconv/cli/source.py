@@ -30,7 +30,7 @@ def load_data(source: str) -> DataSet:
     if source == "digits":
         pictures = get_digits_data(subtract_mean=False)["X_test"]
         return DataSet(get_digits_data(), tuple(str(digit) for digit in range(10)), pictures)
-    if source != "cifar10" and not Path(source).is_dir():
+    if source != "cifar10" and not (source and Path(source).is_dir()):
         raise ValueError(f"--data must be digits, cifar10 or a folder that holds CIFAR-10; got {source}")
     folder = find_cifar10(None if source == "cifar10" else source)
     total = sum(len(read_batch(folder / name)[1]) for name in BATCHES)

@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from gconv._progress import Progress
 from gconv.backends import NAMES, get_backend, use_backend
-from gconv.cli.options import OPTIONS, build, data_option, with_defaults
+from gconv.cli.options import OPTIONS, build, check_options, check_together, data_option, with_defaults
 from gconv.cli.signals import exit_code
 from gconv.cli.source import DataSet, load_data
-from gconv.cli.stored import read_stored
+from gconv.cli.stored import SWEEP, check_kind, missing_run, read_stored
+from gconv.cli.types import Folder, flag
 from gconv.files import locked, remove_unfinished, save_checkpoint, write_atomically
 from gconv.results.sweep_plot import plot_sweep
 from gconv.training.callbacks import LastCheckpoint
@@ -55,7 +57,7 @@ def grid_options(command: Any) -> Any:
             more |= {"type": Values(more["type"]), "metavar": f"{metavar},..."}
             if "default" in more:
                 more["default"] = str(more["default"])
-        command = click.option("--" + name.replace("_", "-"), show_default="default" in more, **more)(command)
+        command = click.option(flag(name), show_default="default" in more, **more)(command)
     return data_option(command)
 
 
@@ -64,7 +66,7 @@ def grid_options(command: Any) -> Any:
 @click.option("--backend", type=click.Choice(["auto", *NAMES]), help="[default: GCONV_BACKEND, else auto]")
 @click.option(
     "--out",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=Folder(),
     metavar="DIR",
     help="The sweep's folder. [default: runs/sweep-DATE-TIME]",
 )
@@ -83,16 +85,24 @@ def sweep(context: click.Context, /, out: Path | None, resume: bool, backend: st
         if resume:
             raise click.UsageError("--resume needs --out, the folder of the sweep to go on with")
         out = Path("runs") / f"sweep-{datetime.now():%Y%m%d-%H%M%S}"
+    given = {name for name in options if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
+    grid = _grid(out, resume, options, given)
+    data = load_data(grid["data"])
+    # Made once before anything is written: what can't be trained leaves no folder.
+    for run in _combinations(grid):
+        check_together(run, data)
+        build(run, data, log=out / "metrics.jsonl")
     with locked(out / ".lock", f"--out {out} must have one sweep at a time"):
-        _sweep(context, out, resume, options)
+        # Once more: the folder may have been taken in the meantime.
+        grid = _grid(out, resume, options, given)
+        write_atomically(out / SWEEP, json.dumps(grid, indent=2).encode() + b"\n")
+        _sweep(context, out, grid, data)
 
 
-def _sweep(context: click.Context, out: Path, resume: bool, options: dict[str, Any]) -> None:
-    grid = _grid(out, resume, options)
+def _sweep(context: click.Context, out: Path, grid: dict[str, Any], data: DataSet) -> None:
     runs = _combinations(grid)
     for path in (out, *(folder for folder in out.glob("run-*") if folder.is_dir())):
         remove_unfinished(path)
-    data = load_data(grid["data"])
     total = sum(run["epochs"] for run in runs)
     click.echo(f"{len(runs)} runs, {total} epochs, backend {get_backend().name}, results in {out}")
     results: list[dict[str, Any]] = []
@@ -113,20 +123,26 @@ def _sweep(context: click.Context, out: Path, resume: bool, options: dict[str, A
     click.echo(f"\nTable and plot: {out / 'sweep.csv'}, {out / 'sweep.png'}")
 
 
-def _grid(out: Path, resume: bool, options: dict[str, Any]) -> dict[str, Any]:
-    """Return the options: those of the sweep that is resumed, or the given ones, which are stored."""
-    stored = out / "sweep.json"
-    if resume and stored.exists():
-        grid = read_stored(stored, ("data", *OPTIONS))
-        try:
-            _combinations(grid)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise click.UsageError(f"{stored} is damaged: {error!r}") from error
-        return grid
-    if stored.exists():
-        raise click.UsageError(f"--out {out} already holds a sweep; add --resume to go on with it")
-    grid = {name: list(value) if isinstance(value, tuple) else value for name, value in options.items()}
-    write_atomically(stored, json.dumps(grid, indent=2).encode() + b"\n")
+def _grid(out: Path, resume: bool, options: dict[str, Any], given: set[str]) -> dict[str, Any]:
+    """Return the options: those of the sweep that is resumed, or the given ones."""
+    stored = out / SWEEP
+    check_kind(out, SWEEP)
+    wanted = {name: list(value) if isinstance(value, tuple) else value for name, value in options.items()}
+    if not resume:
+        if any(out.glob("run-*")):
+            raise click.UsageError(f"--out {out} already holds a sweep; add --resume to go on with it")
+        return wanted
+    if not stored.exists():
+        raise missing_run(out, SWEEP)
+    grid = read_stored(stored, ("data", *OPTIONS))
+    for name in OPTIONS:
+        for value in grid[name] if isinstance(grid[name], list) else [grid[name]]:
+            check_options({name: value}, stored, [name])
+    for name in sorted(given):
+        if wanted[name] != grid[name]:
+            raise click.UsageError(
+                f"{flag(name)} must be {grid[name]}, as the sweep in {out} has it; got {wanted[name]}"
+            )
     return grid
 
 

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from gconv._arguments import prepare, prepare_layer
+from gconv._caches import ARRAY, BIAS, PARAM, check_cache, opened
 from gconv._checks import check_ndim, check_shape, known_keys, real_number
 from gconv._memory import names_memory_errors
 from gconv._typing import Array
@@ -91,7 +92,7 @@ def affine_backward(
     ValueError
         If ``dout`` has another shape than the output.
     """
-    x, w, b = cache
+    x, w, b = opened("affine_backward", cache, ARRAY, ARRAY, BIAS)
     backend, dout, x, w = prepare("affine_backward", dout=dout, x=x, w=w)
     _check_affine("affine_backward", x, w)
     check_shape("affine_backward", "dout", dout, (x.shape[0], w.shape[1]), "of the output")
@@ -149,6 +150,7 @@ def relu_backward(dout: Array, cache: Array) -> Array:
     -------
     dx : array, shape of the input
     """
+    check_cache("relu_backward", cache, ARRAY)
     backend, dout, x = prepare("relu_backward", dout=dout, x=cache)
     check_shape("relu_backward", "dout", dout, x.shape, "of the input")
     return backend.relu_backward(dout, x)
@@ -210,7 +212,7 @@ def leaky_relu_backward(dout: Array, cache: tuple[Array, dict[str, Any]]) -> Arr
     dx : array, shape of the input
     """
     func = "leaky_relu_backward"
-    x, lrelu_param = cache
+    x, lrelu_param = opened(func, cache, ARRAY, PARAM)
     backend, dout, x = prepare(func, dout=dout, x=x)
     check_shape(func, "dout", dout, x.shape, "of the input")
     return backend.xp.where(x > 0, dout, _slope(func, lrelu_param) * dout)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from gconv._arguments import prepare
+from gconv._caches import check_cache
 from gconv._checks import check_ndim, check_shape, one_of, param, real_number
 from gconv._memory import names_memory_errors
 from gconv._typing import Array
@@ -202,6 +203,7 @@ def batchnorm_activation(
 
 
 def _backward_arguments(func: str, dout: Array, cache: BatchnormCache) -> tuple[Any, ...]:
+    check_cache(func, cache, BatchnormCache)
     arrays = prepare(func, dout=dout, x=cache.x, gamma=cache.gamma, mean=cache.mean, var=cache.var)
     check_shape(func, "dout", arrays[1], cache.x.shape, "of the input")
     return arrays

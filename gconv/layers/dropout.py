@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from gconv._arguments import prepare
+from gconv._caches import BIAS, PARAM, opened
 from gconv._checks import check_shape, known_keys, one_of, param, real_number
 from gconv._memory import names_memory_errors
 from gconv._typing import Array
@@ -70,7 +71,7 @@ def dropout_backward(dout: Array, cache: tuple[dict[str, Any], Array | None]) ->
     -------
     dx : array, shape of the input
     """
-    _, mask = cache
+    _, mask = opened("dropout_backward", cache, PARAM, BIAS)
     if mask is None:
         return prepare("dropout_backward", dout=dout)[1].copy()
     _, dout, mask = prepare("dropout_backward", dout=dout, mask=mask)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from gconv._arguments import prepare
+from gconv._caches import check_cache
 from gconv._checks import check_ndim, check_shape, positive_int
 from gconv._memory import names_memory_errors
 from gconv._typing import Array
@@ -158,6 +159,7 @@ def _forward(
 
 
 def _backward(func: str, dout: Array, cache: GroupnormCache) -> tuple[Array, Array, Array]:
+    check_cache(func, cache, GroupnormCache)
     backend, dout, x, gamma, mean, var = prepare(
         func, dout=dout, x=cache.x, gamma=cache.gamma, mean=cache.mean, var=cache.var
     )

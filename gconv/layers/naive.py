@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gconv._arguments import prepare
+from gconv._caches import ARRAY, BIAS, PARAM, opened
 from gconv._checks import check_shape
 from gconv._memory import names_memory_errors
 from gconv._typing import Array
@@ -86,8 +87,8 @@ def conv_backward_naive(dout: Array, cache: tuple[Any, ...]) -> tuple[Array, Arr
     db : array, shape (F,), or None
         None where there was no bias.
     """
-    x, w, b, conv_param = cache
     func = "conv_backward_naive"
+    x, w, b, conv_param = opened(func, cache, ARRAY, ARRAY, BIAS, PARAM)
     dout, x, w = _prepare(func, dout=dout, x=x, w=w)
     geometry = conv_param_geometry(func, x, w, conv_param)
     check_shape(func, "dout", dout, geometry.out, "of the output")
@@ -134,8 +135,8 @@ def max_pool_backward_naive(dout: Array, cache: tuple[Any, ...]) -> Array:
     -------
     dx : array, shape (N, C, H, W)
     """
-    x, pool_param = cache
     func = "max_pool_backward_naive"
+    x, pool_param = opened(func, cache, ARRAY, PARAM)
     dout, x = _prepare(func, dout=dout, x=x)
     pool = pool_param_geometry(func, x.shape, pool_param)
     check_shape(func, "dout", dout, pool.out, "of the output")
@@ -180,8 +181,8 @@ def avg_pool_backward_naive(dout: Array, cache: tuple[Any, ...]) -> Array:
     -------
     dx : array, shape (N, C, H, W)
     """
-    x, pool_param = cache
     func = "avg_pool_backward_naive"
+    x, pool_param = opened(func, cache, ARRAY, PARAM)
     dout, x = _prepare(func, dout=dout, x=x)
     pool = pool_param_geometry(func, x.shape, pool_param)
     check_shape(func, "dout", dout, pool.out, "of the output")

@@ -13,6 +13,7 @@ from command_line import COMMAND, SMALL, gconv
 
 from gconv.backends import use_backend
 from gconv.classifiers import FullyConnectedNet
+from gconv.cli import main
 from gconv.data_utils import get_digits_data
 from gconv.files import load_checkpoint
 from gconv.solver import Solver
@@ -66,13 +67,10 @@ def test_train_writes_the_run_folder_and_eval_reads_it(tmp_path):
         assert shown[file] == [line for line in done.stdout.splitlines() if "accuracy" in line]
 
 
-def test_resume_ends_like_one_run(tmp_path):
-    for folder, steps in (("alone", [5]), ("cut", [2, 5])):
-        for number, epochs in enumerate(steps):
-            extra = ["--resume"] if number else SMALL
-            done = gconv("train", "--epochs", epochs, "--out", tmp_path / folder, *extra)
-            assert done.returncode == 0, done.stderr
-    one, two = (load_checkpoint(tmp_path / f / "checkpoints" / "run_epoch_5.safetensors") for f in ("alone", "cut"))
+def assert_same_end(tmp_path, epochs):
+    """Compare the last checkpoints of the runs ``alone`` and ``cut``, and their logs."""
+    name = f"run_epoch_{epochs}.safetensors"
+    one, two = (load_checkpoint(tmp_path / f / "checkpoints" / name) for f in ("alone", "cut"))
     # NumPy's global state, which a seeded run does not draw from, is what each process began with.
     other = {"numpy_random": None, "seconds": None}
     assert {**one[1], **other} == {**two[1], **other}
@@ -82,6 +80,137 @@ def test_resume_ends_like_one_run(tmp_path):
         np.testing.assert_array_equal(array, two[0][name], err_msg=name)
     lines = [(tmp_path / f / "metrics.jsonl").read_text() for f in ("alone", "cut")]
     assert lines[0] == lines[1]
+
+
+def test_resume_ends_like_one_run(tmp_path):
+    for folder, steps in (("alone", [5]), ("cut", [2, 5])):
+        for number, epochs in enumerate(steps):
+            extra = ["--resume"] if number else SMALL
+            done = gconv("train", "--epochs", epochs, "--out", tmp_path / folder, *extra)
+            assert done.returncode == 0, done.stderr
+    assert_same_end(tmp_path, 5)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no SIGINT to send to a child")
+@pytest.mark.parametrize("stop", ["SIGINT", "time limit"])
+@pytest.mark.parametrize("augment", [[], ["--augment", "flip,crop=1"]], ids=["plain", "augment"])
+def test_a_stop_loses_nothing(tmp_path, stop, augment):
+    options = ["--epochs", 8, *SMALL, *augment]
+    assert gconv("train", *options, "--out", tmp_path / "alone").returncode == 0
+    cut = [*map(str, options), "--out", str(tmp_path / "cut")]
+    if stop == "SIGINT":
+        process = subprocess.Popen(
+            [*COMMAND, "train", *cut], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )  # fmt: skip
+        for line in process.stdout:
+            if "(Epoch 1 /" in line:
+                process.send_signal(signal.SIGINT)
+                break
+        process.communicate(timeout=60)
+        more = []
+    else:
+        done = gconv("train", *cut, "--time-limit", 1e-9)
+        assert done.returncode == 0, done.stderr
+        assert load_checkpoint(tmp_path / "cut" / "checkpoints" / "stopped.safetensors")[1]["iteration"] == 1
+        more = ["--time-limit", 1e6]
+    done = gconv("train", "--resume", "--out", tmp_path / "cut", *more)
+    assert done.returncode == 0, done.stderr
+    assert "Going on from" in done.stdout
+    assert_same_end(tmp_path, 8)
+
+
+MISTAKES = [
+    ("train --learning-rate nan", "--learning-rate must be a finite number above 0; got nan"),
+    ("train --learning-rate inf", "--learning-rate must be a finite number above 0; got inf"),
+    ("train --learning-rate 0", "--learning-rate must be a finite number above 0; got 0"),
+    ("train --reg -1", "--reg must be a finite number from 0 on; got -1"),
+    ("train --reg nan", "--reg must be a finite number from 0 on; got nan"),
+    ("train --clip-norm inf", "--clip-norm must be a finite number above 0; got inf"),
+    ("train --time-limit nan", "--time-limit must be a finite number from 0 on; got nan"),
+    ("train --filter-size 9", "--filter-size must be at most 8, the images' size; got 9"),
+    ("train --augment crop=8", "--augment must have crop below 8, the images' size; got 8"),
+    ("train --augment cutout=99", "--augment must have cutout below 8, the images' size; got 99"),
+    ("train --augment flip,flip", "flip stands there twice"),
+    ("train --augment crop=1,crop=2", "crop stands there twice"),
+    ("train --warm-up 1000", "--warm-up must be at most 960, the iterations there are; got 1000"),
+    ("train --resume --out TYPO", "--resume needs --out to be a training's folder; TYPO is not there; near it: TYPE"),
+    ("train --resume --out empty", "--resume needs --out to be a training's folder; empty has none"),
+    ("train --out swept", "--out must be a training's folder; swept is that of a sweep"),
+    ("train --resume --out swept", "--out must be a training's folder; swept is that of a sweep"),
+    ("train --out file", "--out must be a folder; got the file file"),
+    ("train --data=", "--data must be digits, cifar10 or a folder that holds CIFAR-10; got "),
+    ("train --out=", "--out must be a folder; got an empty name"),
+    ("sweep --learning-rate 1e-3,nan", "--learning-rate must be a finite number above 0; got nan"),
+    ("sweep --filter-size 3,9", "--filter-size must be at most 8, the images' size; got 9"),
+    ("sweep --data nowhere", "--data must be digits, cifar10 or a folder that holds CIFAR-10; got nowhere"),
+    ("sweep --resume --out TYPO", "--resume needs --out to be a sweep's folder; TYPO is not there; near it: swept"),
+    ("sweep --out TYPE", "--out must be a sweep's folder; TYPE is that of a training"),
+    ("sweep --resume --out swept --epochs 7", "--epochs must be [None], as the sweep in swept has it; got [7]"),
+    ("bench --rows (", "--rows must be a regular expression; got '(': missing )"),
+]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """A training's folder, a sweep's, an empty one, and a file."""
+    here = tmp_path_factory.mktemp("mistakes")
+    for name, file in (("TYPE", "config.json"), ("swept", "sweep.json")):
+        (here / name).mkdir()
+        (here / name / file).write_text(json.dumps({"data": "digits", **STORED} if file == "sweep.json" else {}))
+    (here / "empty").mkdir()
+    (here / "file").write_text("")
+    return here
+
+
+STORED = {
+    "epochs": [None], "batch_size": [50], "update_rule": ["adam"], "learning_rate": [1e-3], "reg": [1e-3],
+    "num_filters": [32], "filter_size": [None], "hidden_dim": [None], "schedule": ["constant"], "warm_up": [0],
+    "clip_norm": [None], "augment": None, "patience": [None], "time_limit": [None], "seed": [0],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("line", "text"), MISTAKES)
+def test_a_mistake_leaves_nothing(folders, monkeypatch, capsys, line, text):
+    """One line that says what must be, exit code 2, and no file more than before."""
+    monkeypatch.chdir(folders)
+    before = sorted(path for path in folders.rglob("*"))
+    with pytest.raises(SystemExit) as ended:
+        main(line.split(" "))
+    error = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert text in error
+    assert error.startswith("gconv: ")
+    assert error.count("\n") == 1
+    assert sorted(path for path in folders.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("schedule", "bogus", "schedule is 'bogus'"),
+        ("batch_size", "many", "batch_size is 'many'"),
+        ("batch_size", True, "batch_size must be 1; got True"),
+        ("learning_rate", -1, "learning-rate is -1"),
+        ("seed", None, "seed is None"),
+    ],
+)
+def test_an_edited_config_is_named(tmp_path, monkeypatch, capsys, name, value, text):
+    config = {key: values[0] if isinstance(values, list) else values for key, values in STORED.items()}
+    (tmp_path / "config.json").write_text(json.dumps({"data": "digits", **config, name: value}))
+    with pytest.raises(SystemExit) as ended:
+        main(["train", "--resume", "--out", str(tmp_path)])
+    error = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert "config.json is damaged: " in error
+    assert text.replace("_", "-") in error
+
+
+def test_no_command_is_help(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([])
+    assert ended.value.code == 0
+    assert "Commands:" in capsys.readouterr().out
 
 
 def test_a_folder_of_cifar10(tmp_path, monkeypatch):
@@ -99,7 +228,7 @@ def test_a_folder_of_cifar10(tmp_path, monkeypatch):
     [
         (["train", "--epochs", "0"], "--epochs"),
         (["train", "--update-rule", "sdg"], "'sdg' is not one of"),
-        (["train", "--learning-rate", "fast"], "'fast' is not a valid float"),
+        (["train", "--learning-rate", "fast"], "--learning-rate must be a finite number above 0; got fast"),
         (["train", "--no-such"], "No such option"),
         (["train", "--data", "nowhere"], "--data must be digits, cifar10 or a folder that holds CIFAR-10; got nowhere"),
         (["train", "--resume"], "--resume needs --out"),
@@ -134,9 +263,14 @@ def test_a_run_is_not_overwritten_and_not_resumed_as_another(tmp_path):
 
 
 def test_an_unknown_backend_in_the_environment(tmp_path):
-    done = gconv("info", env={**os.environ, "GCONV_BACKEND": "tpu"})
+    wrong = {**os.environ, "GCONV_BACKEND": "tpu"}
+    done = gconv("train", *SMALL, cwd=tmp_path, env=wrong)
     assert done.returncode == 2
     assert "GCONV_BACKEND must be one of auto, cpu, gpu, naive; got 'tpu'" in done.stderr
+    info = gconv("info", env=wrong)
+    assert info.returncode == 0
+    assert "default backend  none: the environment variable GCONV_BACKEND must be one of" in info.stdout
+    assert "CIFAR-10" in info.stdout
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no SIGINT to send to a child")
@@ -159,7 +293,8 @@ def test_ctrl_c_keeps_the_best_weights(tmp_path):
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
-    assert "the best weights so far were kept. Go on with: gconv train --resume --out run" in out
+    assert "Interrupted at iteration " in out
+    assert "Go on with: gconv train --resume --out run" in out
     for name in ("best.safetensors", "history.png", "confusion.png"):
         assert (tmp_path / "run" / name).stat().st_size
     assert "Validation accuracy" in out
@@ -202,7 +337,7 @@ def test_the_options_of_a_training_reach_the_solver(tmp_path):
 
 
 def test_a_stopped_run_goes_on_with_more_patience(tmp_path):
-    slow = ["--update-rule", "sgd", "--learning-rate", "0", "--patience", 2, "--epochs", 6, *SMALL]
+    slow = ["--update-rule", "sgd", "--learning-rate", "1e-30", "--patience", 2, "--epochs", 6, *SMALL]
     done = gconv("train", *slow, "--out", tmp_path)
     assert done.returncode == 0, done.stderr
     assert "Stopped after iteration 48: no better validation accuracy" in done.stdout

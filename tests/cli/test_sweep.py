@@ -89,7 +89,7 @@ def test_a_run_that_diverges_is_last_and_says_so(tmp_path):
     [
         (["--update-rule", "sgd,adma"], "'adma' is not one of"),
         (["--reg", "1e-3,1e-3"], "must name each value once; got 1e-3,1e-3"),
-        (["--reg", "1e-3,"], "'' is not a valid float"),
+        (["--reg", "1e-3,"], "--reg must be a finite number from 0 on; got "),
         (["--batch-size", "0,50"], "0 is not in the range x>=1"),
         (["--augment", "flip,crop"], "must be of flip, crop=N and cutout=N"),
         (["--resume"], "--resume needs --out"),

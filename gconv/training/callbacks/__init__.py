@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gconv.training.callbacks.checkpoints import BestCheckpoint, LastCheckpoint
+from gconv.training.callbacks.checkpoints import BestCheckpoint, LastCheckpoint, StopCheckpoint
 from gconv.training.callbacks.gradients import ClipGradients
 from gconv.training.callbacks.logs import CSVLog, JSONLinesLog
 from gconv.training.callbacks.protocol import Callback
@@ -22,6 +22,7 @@ __all__ = [
     "OneCycleSchedule",
     "ReduceOnPlateau",
     "StepSchedule",
+    "StopCheckpoint",
     "TensorBoard",
     "TimeLimit",
     "WarmUp",

@@ -15,7 +15,7 @@ from gconv.training.callbacks.protocol import Callback
 if TYPE_CHECKING:
     from gconv.training.run import Run
 
-__all__ = ["BestCheckpoint", "LastCheckpoint"]
+__all__ = ["BestCheckpoint", "LastCheckpoint", "StopCheckpoint"]
 
 
 class BestCheckpoint(Callback):
@@ -38,6 +38,31 @@ class BestCheckpoint(Callback):
         if all(latest > accuracy for accuracy in before):
             with warn_if_unwritten(f"the checkpoint {self._path}"):
                 run.save(self._path)
+
+
+class StopCheckpoint(Callback):
+    """Writes a checkpoint when the training is stopped, before the accuracy check that follows a stop.
+
+    Going on from it is bit-identical to a training that was never stopped. It must be the last of the callbacks.
+
+    Parameters
+    ----------
+    path : path
+        The file, written over.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = path
+        self._written: int | None = None  # the iteration
+
+    def on_iteration(self, run: Run) -> None:
+        """Write the file if this was the last iteration."""
+        if run.stopped is not None and self._written != run.iteration:
+            self._written = run.iteration
+            with warn_if_unwritten(f"the checkpoint {self._path}"):
+                run.save(self._path)
+
+    on_eval = on_epoch = on_iteration
 
 
 class LastCheckpoint(Callback):
