@@ -95,7 +95,8 @@ def test_resume_ends_like_one_run(tmp_path):
 @pytest.mark.parametrize("stop", ["SIGINT", "time limit"])
 @pytest.mark.parametrize("augment", [[], ["--augment", "flip,crop=1"]], ids=["plain", "augment"])
 def test_a_stop_loses_nothing(tmp_path, stop, augment):
-    options = ["--epochs", 8, *SMALL, *augment]
+    epochs = 40 if stop == "SIGINT" else 8  # long enough to be met in training
+    options = ["--epochs", epochs, *SMALL, *augment]
     assert gconv("train", *options, "--out", tmp_path / "alone").returncode == 0
     cut = [*map(str, options), "--out", str(tmp_path / "cut")]
     if stop == "SIGINT":
@@ -103,21 +104,29 @@ def test_a_stop_loses_nothing(tmp_path, stop, augment):
             [*COMMAND, "train", *cut], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )  # fmt: skip
-        for line in process.stdout:
-            if "(Epoch 1 /" in line:
-                process.send_signal(signal.SIGINT)
-                break
-        process.communicate(timeout=60)
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "cut" / "checkpoints" / "run_epoch_2.safetensors").exists():
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+            time.sleep(0.001)
+        process.send_signal(signal.SIGINT)
+        text, _ = process.communicate(timeout=60)
+        assert process.returncode == 130, text
+        at = load_checkpoint(tmp_path / "cut" / "checkpoints" / "stopped.safetensors")[1]["iteration"]
+        assert f"Interrupted at iteration {at}. " in text
         more = []
     else:
         done = gconv("train", *cut, "--time-limit", 1e-9)
         assert done.returncode == 0, done.stderr
-        assert load_checkpoint(tmp_path / "cut" / "checkpoints" / "stopped.safetensors")[1]["iteration"] == 1
+        at = load_checkpoint(tmp_path / "cut" / "checkpoints" / "stopped.safetensors")[1]["iteration"]
+        assert at == 1
         more = ["--time-limit", 1e6]
     done = gconv("train", "--resume", "--out", tmp_path / "cut", *more)
     assert done.returncode == 0, done.stderr
-    assert "Going on from" in done.stdout
-    assert_same_end(tmp_path, 8)
+    # Stopped while an epoch's file was written, it goes on from that one.
+    epoch_file = f"run_epoch_{at // 24}.safetensors"
+    assert f"stopped.safetensors, iteration {at}" in done.stdout or (at % 24 == 0 and epoch_file in done.stdout)
+    assert_same_end(tmp_path, epochs)
 
 
 MISTAKES = [
